@@ -1,0 +1,53 @@
+# Everything a person or CI runs. `make demo` and `make test` need Python, make and a package index; nothing else.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+ARGS ?=
+STAMP := $(VENV)/.installed
+
+.PHONY: help setup demo test check format lint types layers migrations bench lock clean
+
+help:  ## Show the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+$(STAMP): requirements-dev.txt
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	@$(BIN)/uv pip sync --quiet --python $(BIN)/python requirements-dev.txt
+	@touch $(STAMP)
+
+setup: $(STAMP)  ## Create the virtual environment and install what is pinned
+
+demo: setup  ## Run a migration of generated data and keep the site up until Ctrl-C (ARGS=--once ends by itself)
+	@$(BIN)/python manage.py demo $(ARGS)
+
+test: check  ## Check, then run every test
+	@$(BIN)/python -m pytest -n 3 --cov --cov-report=term:skip-covered $(ARGS)
+
+check: setup lint types layers migrations  ## Format, lint, types, layering, missing migrations
+
+format: setup  ## Rewrite the code the way `make check` wants it
+	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format --quiet .
+
+lint: setup
+	@$(BIN)/ruff format --check --quiet . && $(BIN)/ruff check --quiet .
+
+types: setup
+	@$(BIN)/mypy .
+
+layers: setup
+	@$(BIN)/lint-imports --no-logo 2>&1 | tail -n 12
+
+migrations: setup
+	@$(BIN)/python manage.py makemigrations --check --dry-run -v 0
+	@$(BIN)/python manage.py check --fail-level WARNING
+
+bench: setup  ## Measure speed and memory against the alternatives (minutes; prints ratios)
+	@$(BIN)/python manage.py bench $(ARGS)
+
+lock:  ## Compile requirements*.in into pinned requirements*.txt
+	@$(BIN)/uv pip compile --quiet --python-version 3.11 --no-header --no-annotate requirements.in -o requirements.txt
+	@$(BIN)/uv pip compile --quiet --python-version 3.11 --no-header --no-annotate requirements-dev.in -o requirements-dev.txt
+
+clean:  ## Remove what setup and runs made
+	rm -rf $(VENV) var .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage htmlcov

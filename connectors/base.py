@@ -1,0 +1,130 @@
+"""The two contracts every connector keeps: Source reads, Target writes.
+
+A connector holds no try/except for control of the run, no sleep, no retry loop, no thread, no log call
+and no environment access: it raises the errors of ``connectors.errors`` and the engine decides.
+``connectors.testing`` holds the suite that checks these contracts; third parties run it too.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from datetime import datetime
+from types import TracebackType
+from typing import ClassVar, Self
+
+import polars as pl
+
+from connectors.context import Context
+from connectors.types import (
+    Capabilities,
+    Cursor,
+    Deletion,
+    EntityInfo,
+    EntitySchema,
+    Identity,
+    Page,
+    Setting,
+    WriteResult,
+)
+
+
+class Connector(ABC, AbstractContextManager["Connector"]):
+    """What sources and targets share. Use as a context manager; ``close`` frees connections."""
+
+    slug: ClassVar[str]
+    label: ClassVar[str]
+    settings: ClassVar[tuple[Setting, ...]] = ()
+    capabilities: ClassVar[Capabilities]
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+
+    @abstractmethod
+    def check(self) -> Identity:
+        """The cheapest call that proves the credentials work; raises FatalError subclasses."""
+
+    @abstractmethod
+    def entities(self) -> tuple[EntityInfo, ...]:
+        """What can be read or written, sorted by name."""
+
+    @abstractmethod
+    def describe(self, entity: str) -> EntitySchema:
+        """The entity's fields; raises SettingsInvalid naming the entity where there is none."""
+
+    def close(self) -> None:
+        """Free what the connector holds. May be called twice."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class Source(Connector):
+    """A system we read from."""
+
+    def count(self, entity: str, *, since: datetime | None = None) -> int | None:
+        """How many records ``read`` would yield, or None where the platform cannot say cheaply."""
+        return None
+
+    @abstractmethod
+    def read(
+        self,
+        entity: str,
+        fields: Sequence[str],
+        *,
+        since: datetime | None = None,
+        cursor: Cursor | None = None,
+    ) -> Iterator[Page]:
+        """Yield the entity's records as pages (see ``Page``).
+
+        The entity's id field must be among ``fields``. Resuming with a page's cursor, in a new process,
+        yields what follows that page. ``since`` (aware) keeps records updated at or after it. Reading an
+        entity without records yields one empty page whose cursor is None. Only the platform's own end
+        signal ends reading; an empty page in the middle does not.
+        """
+
+    def deleted(self, entity: str, *, since: datetime) -> Iterator[Deletion]:
+        """Records deleted at or after ``since``; only where ``capabilities.deletes``."""
+        raise NotImplementedError(f"{self.slug} declares no deletions")  # a caller's bug, not a state
+
+
+class Target(Connector):
+    """A system we write to.
+
+    ``key`` names the frame column that identifies a record in the target (an external id). Keys in one
+    frame are unique and not null: the engine sees to that.
+    """
+
+    @abstractmethod
+    def write(self, entity: str, frame: pl.DataFrame, *, key: str) -> WriteResult:
+        """Create or update each row by ``key``; only the frame's columns are touched.
+
+        Idempotent: writing the same frame twice leaves the target as writing it once, and the second
+        result says ``unchanged``. A refused row never takes others with it.
+        """
+
+    @abstractmethod
+    def fetch(self, entity: str, *, key: str, keys: Sequence[str], fields: Sequence[str]) -> pl.DataFrame:
+        """The target's rows whose ``key`` is among ``keys``: before-images and read-back.
+
+        Columns: ``target_id`` (String), ``key`` (String) and then ``fields`` in the target's own types as
+        ``write`` takes them. Keys without a row are simply absent; order is not promised.
+        """
+
+    @abstractmethod
+    def delete(self, entity: str, target_ids: Sequence[str]) -> WriteResult:
+        """Delete by target id; the result's ``key`` is the target id. A row already gone is ``unchanged``."""
+
+    def rehearse(self, entity: str, frame: pl.DataFrame, *, key: str) -> WriteResult:
+        """What ``write`` would answer, found by writing and taking back; only where
+        ``capabilities.rehearses``."""
+        raise NotImplementedError(f"{self.slug} declares no rehearsal")  # a caller's bug, not a state
+
+    def ensure_entity(self, schema: EntitySchema, *, key: str) -> tuple[str, ...]:
+        """Create the entity or its missing fields; returns one sentence per change made. Only where
+        ``capabilities.creates_schema``."""
+        raise NotImplementedError(f"{self.slug} creates no schema")  # a caller's bug, not a state

@@ -1,0 +1,1 @@
+"""Protocol code that a source and a target of the same system share."""

@@ -1,0 +1,161 @@
+"""What a connector is handed from outside, as protocols small enough to fake in a test."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import BinaryIO, Protocol
+
+from connectors.errors import SettingsInvalid
+
+
+class Secret:
+    """A text that shows itself only to whoever calls ``reveal``."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        return self._value
+
+    def __bool__(self) -> bool:
+        return bool(self._value)
+
+    def __repr__(self) -> str:
+        return "Secret(***)"
+
+    __str__ = __repr__
+
+    def __reduce__(self) -> str | tuple[object, ...]:
+        raise TypeError("a secret is never pickled")
+
+
+class Clock(Protocol):
+    def now(self) -> datetime:
+        """The time now, aware, UTC."""
+
+    def sleep(self, seconds: float) -> None:
+        """Wait; a test's clock only moves its hand."""
+
+
+class RateBudget(Protocol):
+    def acquire(self, cost: int = 1) -> None:
+        """Return when ``cost`` requests may be sent; raises RateLimited where the wait would be long."""
+
+    def observe(self, *, remaining: int | None, limit: int | None, retry_after: float | None) -> None:
+        """Learn from the vendor's own headers: requests left, the window's total, seconds to wait."""
+
+
+class TokenStore(Protocol):
+    """One access token per org, shared by all workers."""
+
+    def load(self) -> "Token | None": ...
+
+    def refresh(self, stale: "Token | None", renew: "TokenRenewal") -> "Token":
+        """The current token. ``renew`` is called, by one worker at a time, only where the stored token
+        still is ``stale``; everyone else gets the one that worker stored."""
+
+
+class TokenRenewal(Protocol):
+    def __call__(self, current: "Token | None") -> "Token": ...
+
+
+class FileStore(Protocol):
+    """The files a person gave us for one org."""
+
+    def names(self) -> list[str]:
+        """Relative names with ``/``, sorted."""
+
+    def open(self, name: str) -> BinaryIO:
+        """A seekable stream of the file; raises FileNotFoundError."""
+
+    def size(self, name: str) -> int:
+        """Bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """An access token. ``instance_url`` is where the vendor told us to send calls; ``refresh`` is the
+    rotated refresh token where there is one."""
+
+    access: Secret
+    instance_url: str = ""
+    refresh: Secret | None = None
+    expires_at: datetime | None = None
+
+
+class SystemClock:
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+    def sleep(self, seconds: float) -> None:
+        time.sleep(seconds)
+
+
+class Unlimited:
+    """The budget of a system that sets none."""
+
+    def acquire(self, cost: int = 1) -> None:
+        return None
+
+    def observe(self, *, remaining: int | None, limit: int | None, retry_after: float | None) -> None:
+        return None
+
+
+class MemoryTokens:
+    """A token store for one process: tests and scripts."""
+
+    def __init__(self) -> None:
+        self._token: Token | None = None
+
+    def load(self) -> Token | None:
+        return self._token
+
+    def refresh(self, stale: Token | None, renew: TokenRenewal) -> Token:
+        if self._token is None or self._token is stale:
+            self._token = renew(self._token)
+        return self._token
+
+
+class NoFiles:
+    """The store of an org nobody gave files to."""
+
+    def names(self) -> list[str]:
+        return []
+
+    def open(self, name: str) -> BinaryIO:
+        raise FileNotFoundError(name)
+
+    def size(self, name: str) -> int:
+        raise FileNotFoundError(name)
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """Everything a connector may use of the world: its settings, and the five protocols."""
+
+    settings: Mapping[str, str] = field(default_factory=dict)
+    secrets: Mapping[str, Secret] = field(default_factory=dict)
+    budget: RateBudget = field(default_factory=Unlimited)
+    tokens: TokenStore = field(default_factory=MemoryTokens)
+    clock: Clock = field(default_factory=SystemClock)
+    files: FileStore = field(default_factory=NoFiles)
+
+    def text(self, name: str, default: str = "") -> str:
+        return self.settings.get(name, "") or default
+
+    def require(self, name: str) -> str:
+        """The setting's value; raises SettingsInvalid where it is blank."""
+        value = self.settings.get(name, "")
+        if not value:
+            raise SettingsInvalid(f"The setting “{name}” is missing. Fill it in on the org's page.")
+        return value
+
+    def secret(self, name: str) -> Secret:
+        """The secret's value; raises SettingsInvalid where it is not set."""
+        value = self.secrets.get(name)
+        if not value:
+            raise SettingsInvalid(f"The secret “{name}” is not set. Enter it on the org's page.")
+        return value

@@ -1,0 +1,223 @@
+"""The words connectors speak in: settings, capabilities, schemas, pages and write results.
+
+Records travel in Polars frames. A *source frame* holds text only: every column is ``pl.String``, with
+null for "absent or blank", ``true``/``false`` for booleans, plain decimal notation for numbers,
+ISO 8601 for dates and times (UTC with a trailing ``Z`` where the platform knows the zone) and JSON
+text for nested values. Conversion to the target's types happens in one place, the mapping, so that a
+value that will not convert is a finding about one record and never a crash of a page.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import TypeAlias
+
+import polars as pl
+
+from connectors.errors import ContractChanged
+
+JsonScalar: TypeAlias = None | bool | int | float | str
+Cursor: TypeAlias = Mapping[str, JsonScalar]
+"""Where reading continues. Written by a source, stored by the engine as JSON, read back by the same
+source; nobody else looks inside."""
+
+
+class SettingKind(StrEnum):
+    TEXT = "text"
+    URL = "url"
+    NUMBER = "number"
+    FLAG = "flag"
+    CHOICE = "choice"
+    LONG_TEXT = "long_text"
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One thing a person fills in to connect a system; forms and redaction are made from it.
+
+    ``secret`` settings are stored sealed, are never shown again and are masked in every text that
+    leaves the process.
+    """
+
+    name: str
+    label: str
+    kind: SettingKind = SettingKind.TEXT
+    required: bool = True
+    secret: bool = False
+    help: str = ""
+    default: str = ""
+    choices: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a connector can do, as data, so that a run is checked before it starts.
+
+    ``page_size`` is in records. ``requests_per_second`` and ``concurrency`` are safe defaults for the
+    rate budget where the vendor publishes no better figure (0 means no limit of its own).
+    """
+
+    reads: bool = False
+    writes: bool = False
+    counts: bool = False
+    delta: bool = False
+    deletes: bool = False
+    creates_schema: bool = False
+    rehearses: bool = False
+    transactional: bool = False
+    page_size: int = 2_000
+    requests_per_second: float = 0
+    concurrency: int = 0
+
+
+class FieldType(StrEnum):
+    """The neutral types; a connector maps its platform's types onto these."""
+
+    TEXT = "text"
+    INTEGER = "integer"
+    DECIMAL = "decimal"
+    FLOAT = "float"
+    BOOLEAN = "boolean"
+    DATE = "date"
+    TIME = "time"
+    DATETIME = "datetime"
+    PICKLIST = "picklist"
+    MULTIPICKLIST = "multipicklist"
+    REFERENCE = "reference"
+    JSON = "json"
+    UUID = "uuid"
+    BINARY = "binary"
+
+
+@dataclass(frozen=True, slots=True)
+class FieldInfo:
+    """One field of an entity, as the platform describes it.
+
+    ``length`` is in characters; ``precision`` counts all digits and ``scale`` those after the point.
+    ``required`` means a new record must carry a value (no default exists). ``writable`` is false for
+    what the system computes. ``choices`` are a picklist's stored values and ``restricted`` says that
+    no others are accepted. ``references`` names the entities a reference may point at.
+    """
+
+    name: str
+    type: FieldType = FieldType.TEXT
+    label: str = ""
+    length: int | None = None
+    precision: int | None = None
+    scale: int | None = None
+    required: bool = False
+    writable: bool = True
+    unique: bool = False
+    external_id: bool = False
+    choices: tuple[str, ...] = ()
+    restricted: bool = False
+    references: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class EntityInfo:
+    """A platform's table-like thing. ``updated_field`` is null where deltas cannot be asked for."""
+
+    name: str
+    label: str
+    id_field: str
+    updated_field: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EntitySchema:
+    """An entity with its fields, in the platform's order."""
+
+    entity: EntityInfo
+    fields: tuple[FieldInfo, ...]
+
+    def field(self, name: str) -> FieldInfo:
+        """The field of that name; raises KeyError where there is none."""
+        for candidate in self.fields:
+            if candidate.name == name:
+                return candidate
+        raise KeyError(name)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(candidate.name for candidate in self.fields)
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who we are to a system, as its check found out.
+
+    ``account`` is a name staff recognise (organisation, database); ``facts`` are what the org's page
+    lists (version, edition, sandbox…); ``limits`` are name → (left, total).
+    """
+
+    account: str
+    facts: Mapping[str, JsonScalar] = field(default_factory=dict)
+    limits: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A piece of what ``Source.read`` yields.
+
+    ``frame`` is a source frame (all ``pl.String``) with exactly the asked fields as columns, in the
+    asked order; it may have no rows. ``cursor`` continues *after* this page; None ends the entity.
+    """
+
+    frame: pl.DataFrame
+    cursor: Cursor | None
+
+
+@dataclass(frozen=True, slots=True)
+class Deletion:
+    """A record the platform says is gone. ``at`` is aware, or None where the platform does not tell."""
+
+    source_id: str
+    at: datetime | None = None
+
+
+class Outcome(StrEnum):
+    CREATED = "created"
+    UPDATED = "updated"
+    UNCHANGED = "unchanged"
+    DELETED = "deleted"
+    REJECTED = "rejected"
+
+
+RESULT_SCHEMA: Mapping[str, type[pl.DataType]] = {
+    "key": pl.String,
+    "target_id": pl.String,
+    "outcome": pl.String,
+    "code": pl.String,
+    "fields": pl.String,
+    "message": pl.String,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class WriteResult:
+    """What became of every record of one write, by key and never by position.
+
+    ``frame`` has the columns of ``RESULT_SCHEMA``: ``key`` (the input's key as text), ``target_id``
+    (null where rejected), ``outcome`` (an ``Outcome`` value); for rejected ones the target's own
+    ``code``, the ``fields`` it named (comma separated) and a ``message`` for staff.
+    """
+
+    frame: pl.DataFrame
+
+    @classmethod
+    def checked(cls, frame: pl.DataFrame, keys: pl.Series) -> "WriteResult":
+        """A result that answers each of ``keys`` exactly once; raises ContractChanged otherwise."""
+        frame = frame.select(pl.col(name).cast(dtype) for name, dtype in RESULT_SCHEMA.items())
+        asked = keys.cast(pl.String)
+        missing = asked.filter(~asked.is_in(frame["key"].implode()))
+        extra = frame.filter(~pl.col("key").is_in(asked.implode()))["key"]
+        doubled = frame.filter(pl.col("key").is_duplicated())["key"].unique()
+        for what, found in (("no result for", missing), ("results nobody asked for:", extra), ("several results for", doubled)):
+            if len(found):
+                sample = ", ".join(found.head(5).to_list())
+                raise ContractChanged(
+                    f"The target gave {what} {len(found)} record(s), among them {sample}; nothing was recorded."
+                )
+        return cls(frame)

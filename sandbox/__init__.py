@@ -1,0 +1,1 @@
+"""Local simulators of the platforms, for the demo, rehearsals and tests. Imports nothing of the product."""
