@@ -1,0 +1,181 @@
+"""Customers, the systems we reach for them, and the files they gave us."""
+
+import uuid
+from collections.abc import Mapping
+
+from django.db import models
+from django.db.models import F, Q
+from django.db.models.functions import Lower
+
+from orgs.fields import SealedMap, SealedMapField, sealed_bytes_constraint
+from orgs.sealing import register_sealed_column
+from orgs.visibility import VisibleQuerySet
+
+MAX_FILE_BYTES = 1 << 30
+FILE_PART_BYTES = 1 << 20
+FILE_PART_PURPOSE = "orgs.OrgFilePart.body"
+
+
+class Customer(models.Model):
+    """A company whose data we move. Archived customers stay on record and leave the lists."""
+
+    name = models.CharField(max_length=200)
+    slug = models.SlugField(max_length=60, unique=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+    archived_at = models.DateTimeField(null=True, blank=True)
+
+    objects = VisibleQuerySet["Customer"].as_manager()
+
+    class Meta:
+        ordering = ("name",)
+        constraints = (
+            models.CheckConstraint(name="orgs_customer_name_not_blank", condition=~Q(name="")),
+            models.CheckConstraint(
+                name="orgs_customer_slug_form", condition=Q(slug__regex=r"^[a-z0-9]+(-[a-z0-9]+)*$")
+            ),
+        )
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Role(models.TextChoices):
+    SOURCE = "source", "Source"
+    TARGET = "target", "Target"
+    BOTH = "both", "Source and target"
+
+
+class OrgStatus(models.TextChoices):
+    """``EXPIRED`` means the credentials no longer work; ``ERROR`` is anything else a person must see to."""
+
+    NEW = "new", "Not checked"
+    ACTIVE = "active", "Active"
+    EXPIRED = "expired", "Expired"
+    ERROR = "error", "Error"
+
+
+class Org(models.Model):
+    """A connected system of a customer.
+
+    ``platform`` is a connector's slug. ``settings`` holds what is not secret; ``secrets`` and ``token``
+    are sealed and bound to ``public_id``. ``credentials_version`` grows whenever settings or secrets
+    change: a token sealed under an older one is not used any more. ``capabilities``, ``facts`` and
+    ``limits`` (name → [left, total]) are what the last successful check found.
+    """
+
+    public_id = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
+    customer = models.ForeignKey(Customer, on_delete=models.PROTECT, related_name="orgs")
+    name = models.CharField(max_length=120)
+    platform = models.CharField(max_length=64)
+    role = models.CharField(max_length=6, choices=Role.choices)
+    settings = models.JSONField(default=dict, blank=True)
+    secrets = SealedMapField(null=True)
+    token = SealedMapField(null=True)
+    credentials_version = models.PositiveIntegerField(default=1, editable=False)
+    status = models.CharField(max_length=7, choices=OrgStatus.choices, default=OrgStatus.NEW)
+    status_reason = models.TextField(blank=True, default="")
+    account = models.CharField(max_length=255, blank=True, default="")
+    capabilities = models.JSONField(default=dict, blank=True)
+    facts = models.JSONField(default=dict, blank=True)
+    limits = models.JSONField(default=dict, blank=True)
+    checked_at = models.DateTimeField(null=True, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    objects = VisibleQuerySet["Org"].as_manager()
+
+    class Meta:
+        ordering = ("customer__name", "name")
+        constraints = (
+            models.UniqueConstraint(
+                F("customer"),
+                Lower("name"),
+                name="orgs_org_name_per_customer",
+                violation_error_message="This customer has an org of that name already.",
+            ),
+            models.CheckConstraint(name="orgs_org_name_not_blank", condition=~Q(name="")),
+            models.CheckConstraint(name="orgs_org_platform_not_blank", condition=~Q(platform="")),
+            models.CheckConstraint(name="orgs_org_role_known", condition=Q(role__in=Role.values)),
+            models.CheckConstraint(name="orgs_org_status_known", condition=Q(status__in=OrgStatus.values)),
+            models.CheckConstraint(
+                name="orgs_org_trouble_has_reason",
+                condition=Q(status__in=(OrgStatus.NEW, OrgStatus.ACTIVE)) | ~Q(status_reason=""),
+            ),
+            models.CheckConstraint(
+                name="orgs_org_checked_unless_new", condition=Q(status=OrgStatus.NEW) | Q(checked_at__isnull=False)
+            ),
+        )
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def reads(self) -> bool:
+        return self.role in (Role.SOURCE, Role.BOTH)
+
+    @property
+    def writes(self) -> bool:
+        return self.role in (Role.TARGET, Role.BOTH)
+
+    def open_secrets(self) -> dict[str, str]:
+        """The secrets in plain text, by setting name; raises SealBroken."""
+        return {} if self.secrets is None else self.secrets.open(bound_to=str(self.public_id))
+
+    def seal_secrets(self, values: Mapping[str, str]) -> None:
+        """Replace all secrets (not saved yet)."""
+        box = SealedMap.seal("orgs.Org.secrets", values, bound_to=str(self.public_id))
+        self.secrets = box if values else None
+
+    def open_token(self) -> dict[str, str]:
+        """The access token's parts, or nothing; raises SealBroken."""
+        return {} if self.token is None else self.token.open(bound_to=str(self.public_id))
+
+    def seal_token(self, parts: Mapping[str, str]) -> None:
+        """Replace the access token's parts (not saved yet)."""
+        box = SealedMap.seal("orgs.Org.token", parts, bound_to=str(self.public_id))
+        self.token = box if parts else None
+
+
+class OrgFile(models.Model):
+    """A file a person gave us for an org, by its relative name. The body is in its parts, sealed."""
+
+    public_id = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
+    org = models.ForeignKey(Org, on_delete=models.CASCADE, related_name="files")
+    name = models.CharField(max_length=500)
+    size = models.BigIntegerField()
+    sha256 = models.CharField(max_length=64)
+    uploaded_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ("name",)
+        constraints = (
+            models.UniqueConstraint(fields=("org", "name"), name="orgs_orgfile_name_per_org"),
+            models.CheckConstraint(name="orgs_orgfile_name_not_blank", condition=~Q(name="")),
+            models.CheckConstraint(
+                name="orgs_orgfile_size_bounded", condition=Q(size__gte=0, size__lte=MAX_FILE_BYTES)
+            ),
+            models.CheckConstraint(name="orgs_orgfile_sha256_form", condition=Q(sha256__regex=r"^[0-9a-f]{64}$")),
+        )
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class OrgFilePart(models.Model):
+    """One piece of a file's body: ``FILE_PART_BYTES`` of it (the last one less), sealed."""
+
+    file = models.ForeignKey(OrgFile, on_delete=models.CASCADE, related_name="parts")
+    number = models.PositiveIntegerField()
+    body = models.BinaryField()
+
+    class Meta:
+        ordering = ("number",)
+        constraints = (
+            models.UniqueConstraint(fields=("file", "number"), name="orgs_orgfilepart_number_per_file"),
+            sealed_bytes_constraint("body", name="orgs_orgfilepart_body_sealed"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.file_id}/{self.number}"
+
+
+register_sealed_column("orgs.OrgFilePart", "body", FILE_PART_PURPOSE)
