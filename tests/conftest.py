@@ -1,0 +1,95 @@
+"""What every test gets: a database server, and no way to the network or to real waiting by accident."""
+
+import ipaddress
+import os
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any, NoReturn
+from urllib.parse import quote
+
+import hypothesis
+import pytest
+from django.conf import settings
+from django.db import connection
+
+from migration_factory import embedded
+
+hypothesis.settings.register_profile("local", deadline=None, max_examples=50)
+hypothesis.settings.register_profile("ci", deadline=None, max_examples=50, derandomize=True, print_blob=True)
+hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "local")
+
+TESTS_VAR = settings.VAR_DIR / "tests"
+
+
+def pytest_configure() -> None:
+    """Tests have a server of their own beside the person's: it may skip fsync, and nothing a test does to
+    its server (load, kills, full connections) can reach a migration somebody has under way."""
+    if settings.EMBEDDED_DATABASE:
+        settings.DATABASES["default"].update(embedded.settings(TESTS_VAR))
+        embedded.ensure_running(TESTS_VAR, disposable=True)
+
+
+@pytest.fixture
+def database_url(transactional_db: None) -> str:
+    """The test database as a DATABASE_URL, for the processes a test starts; what they see is committed."""
+    entry = connection.settings_dict
+    user, password, host, name = (quote(str(entry[key]), safe="") for key in ("USER", "PASSWORD", "HOST", "NAME"))
+    if entry["HOST"].startswith("/"):
+        return f"postgres://{user}:{password}@:{entry['PORT']}/{quote(entry['HOST'])}/{name}"
+    return f"postgres://{user}:{password}@{host}:{entry['PORT'] or 5432}/{name}"
+
+
+def _is_local(address: Any) -> bool:
+    if not isinstance(address, tuple):  # a path: AF_UNIX
+        return True
+    host = address[0].partition("%")[0] if isinstance(address[0], str) else address[0]
+    if host in {"localhost", "", None}:
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _refuse(address: Any) -> NoReturn:
+    pytest.fail(f"This test tried to reach {address!r}. Tests use loopback and simulators only.")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_network() -> Iterator[None]:
+    """Connections and name look-ups leave this machine in no test."""
+    connect, connect_ex, getaddrinfo = socket.socket.connect, socket.socket.connect_ex, socket.getaddrinfo
+
+    def guarded_connect(self: socket.socket, address: Any) -> None:
+        return connect(self, address) if _is_local(address) else _refuse(address)
+
+    def guarded_connect_ex(self: socket.socket, address: Any) -> int:
+        return connect_ex(self, address) if _is_local(address) else _refuse(address)
+
+    def guarded_getaddrinfo(host: Any, *args: Any, **kwargs: Any) -> Any:
+        name = host.decode() if isinstance(host, bytes) else host
+        return getaddrinfo(host, *args, **kwargs) if _is_local((name,)) else _refuse(name)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket.socket, "connect", guarded_connect)
+        patch.setattr(socket.socket, "connect_ex", guarded_connect_ex)
+        patch.setattr(socket, "getaddrinfo", guarded_getaddrinfo)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def no_sleeping(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Waiting is done by a test's clock; only tests of real processes and browsers wait for real."""
+    if {"processes", "browser"} & {mark.name for mark in request.node.iter_markers()}:
+        return
+    sleep = time.sleep
+
+    def guarded_sleep(seconds: float) -> None:
+        # subprocess waits for its child by sleeping; the child decides how long.
+        if sys._getframe(1).f_globals.get("__name__") != "subprocess":
+            pytest.fail(f"This test slept for {seconds} s. Pass a clock, or mark it “processes” or “browser”.")
+        sleep(seconds)
+
+    monkeypatch.setattr(time, "sleep", guarded_sleep)
