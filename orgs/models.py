@@ -58,7 +58,8 @@ class Org(models.Model):
     """A connected system of a customer.
 
     ``platform`` is a connector's slug. ``settings`` holds what is not secret; ``secrets`` and ``token``
-    are sealed and bound to ``public_id``. ``credentials_version`` grows whenever settings or secrets
+    are sealed and bound to ``public_id``. ``local_folder`` is set by commands on this machine only, never
+    from a page (a path typed by a person could read the server's own files). ``credentials_version`` grows whenever settings or secrets
     change: a token sealed under an older one is not used any more. ``capabilities``, ``facts`` and
     ``limits`` (name → [left, total]) are what the last successful check found.
     """
@@ -69,6 +70,7 @@ class Org(models.Model):
     platform = models.CharField(max_length=64)
     role = models.CharField(max_length=6, choices=Role.choices)
     settings = models.JSONField(default=dict, blank=True)
+    local_folder = models.CharField(max_length=1000, blank=True, default="", editable=False)
     secrets = SealedMapField(null=True)
     token = SealedMapField(null=True)
     credentials_version = models.PositiveIntegerField(default=1, editable=False)
