@@ -63,9 +63,8 @@ log_min_error_statement = panic
 log_checkpoints = off
 """
 DISPOSABLE = """\
-# A server whose data nobody will miss after a power cut: tests.
+# A server whose data nobody will miss after a power cut: tests. A killed server still loses nothing.
 fsync = off
-synchronous_commit = off
 full_page_writes = off
 """
 
@@ -146,7 +145,7 @@ def ensure_running(var_dir: Path, *, disposable: bool = False) -> None:
     with _held(place):
         _wait_while_busy(place)
         if not _in_service(place):
-            _start(place, CONFIGURATION + DISPOSABLE if disposable else CONFIGURATION)
+            _start(place, disposable=disposable)
         _create_database(place, DATABASE)
 
 
@@ -243,12 +242,13 @@ def _unwritable(place: Place, error: OSError) -> DatabaseUnavailable:
 # --- Start -----------------------------------------------------------------------------------------------------
 
 
-def _start(place: Place, configuration: str) -> None:
+def _start(place: Place, *, disposable: bool) -> None:
+    configuration = CONFIGURATION + DISPOSABLE if disposable else CONFIGURATION
     server = _Server.of(place)
     server.check_access()
     _end_processes(place)
     try:
-        _prepare_data(place, server)
+        _prepare_data(place, server, ["--no-sync"] if disposable else [])
         _prepare_socket(place, server)
         server.write("postgresql.conf", configuration.format(port=PORT, socket=_quoted(place.socket)))
         _rotate_log(place)
@@ -292,7 +292,7 @@ def _claim(place: Place, server: "_Server") -> Iterator[int]:
         os.close(claim)
 
 
-def _prepare_data(place: Place, server: "_Server") -> None:
+def _prepare_data(place: Place, server: "_Server", options: Sequence[str]) -> None:
     """A complete data folder of our version at ``place.data``: built under another name, then renamed."""
     for left_over in place.var.glob("postgres.new-*"):
         shutil.rmtree(left_over, ignore_errors=True)
@@ -307,7 +307,8 @@ def _prepare_data(place: Place, server: "_Server") -> None:
     server.own(new)
     # Collation by code point: the same order on every machine and after every upgrade of libc.
     collation = ["--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"]
-    server.run("initdb", ["-U", ROLE, "-A", "trust", "-E", "UTF8", *collation, "--no-instructions"], data=new)
+    who = ["-U", ROLE, "-A", "trust"]
+    server.run("initdb", [*who, "-E", "UTF8", *collation, "--no-instructions", *options], data=new)
     new.rename(place.data)
 
 

@@ -2,6 +2,7 @@
 
 import ipaddress
 import os
+import re
 import socket
 import sys
 import time
@@ -10,9 +11,12 @@ from typing import Any, NoReturn
 from urllib.parse import quote
 
 import hypothesis
+import psutil
+import psycopg
 import pytest
 from django.conf import settings
 from django.db import connection
+from psycopg import sql
 
 from migration_factory import embedded
 
@@ -21,6 +25,7 @@ hypothesis.settings.register_profile("ci", deadline=None, max_examples=50, deran
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "local")
 
 TESTS_VAR = settings.VAR_DIR / "tests"
+TEST_PREFIX = "test_run_"
 
 
 def pytest_configure() -> None:
@@ -29,6 +34,21 @@ def pytest_configure() -> None:
     if settings.EMBEDDED_DATABASE:
         settings.DATABASES["default"].update(embedded.settings(TESTS_VAR))
         embedded.ensure_running(TESTS_VAR, disposable=True)
+        # Several runs at once (an editor beside a terminal) share the server, not the databases.
+        run = os.getppid() if "PYTEST_XDIST_WORKER" in os.environ else os.getpid()
+        settings.DATABASES["default"]["TEST"] = {"NAME": f"{TEST_PREFIX}{run}"}
+        if "PYTEST_XDIST_WORKER" not in os.environ:
+            _drop_orphaned_databases()
+
+
+def _drop_orphaned_databases() -> None:
+    """Drop what killed runs left: test databases named after a process that is no more."""
+    with psycopg.connect(embedded.dsn(TESTS_VAR), autocommit=True) as server:
+        names = [name for (name,) in server.execute("SELECT datname FROM pg_database").fetchall()]
+        for name in names:
+            run = re.fullmatch(rf"{TEST_PREFIX}(\d+)(_gw\d+)?", name)
+            if run and not psutil.pid_exists(int(run[1])):
+                server.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
 @pytest.fixture
