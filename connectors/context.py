@@ -4,7 +4,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol
 
 from connectors.errors import SettingsInvalid
 
@@ -132,9 +132,33 @@ class NoFiles:
         raise FileNotFoundError(name)
 
 
+class Transport(Protocol):
+    """The seam where a request leaves the process: any ``httpx.BaseTransport``, by its one method."""
+
+    def handle_request(self, request: Any, /) -> Any: ...
+
+
+LOOPBACK = ("127.0.0.0/8", "::1/128")
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """How this installation reaches other systems; the installation's to decide, never an org's form.
+
+    ``allowed_networks`` are address ranges (CIDR) that may be reached although they are not public, for
+    instance ``LOOPBACK`` for a local simulator; only there is plain http accepted. ``ca_file`` is a PEM
+    file of certificate authorities to trust beside the usual ones. ``transport`` takes the place of real
+    connections in a test.
+    """
+
+    allowed_networks: tuple[str, ...] = ()
+    ca_file: str = ""
+    transport: Transport | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Context:
-    """Everything a connector may use of the world: its settings, and the five protocols."""
+    """Everything a connector may use of the world: its settings, and the protocols above."""
 
     settings: Mapping[str, str] = field(default_factory=dict)
     secrets: Mapping[str, Secret] = field(default_factory=dict)
@@ -142,6 +166,7 @@ class Context:
     tokens: TokenStore = field(default_factory=MemoryTokens)
     clock: Clock = field(default_factory=SystemClock)
     files: FileStore = field(default_factory=NoFiles)
+    network: Network = field(default_factory=Network)
 
     def text(self, name: str, default: str = "") -> str:
         return self.settings.get(name, "") or default

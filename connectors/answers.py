@@ -1,0 +1,188 @@
+"""What a platform answered, and which error an answer means: the status table and its overrides."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from decimal import Decimal
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+from connectors.errors import (
+    AuthenticationFailed,
+    ConnectorError,
+    ContractChanged,
+    NotFound,
+    PermissionMissing,
+    RateLimited,
+    Rejected,
+    SettingsInvalid,
+    Unavailable,
+)
+from connectors.redaction import Redactor
+
+EXCERPT = 600  # characters of a body that go into an error's detail
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One complete answer. ``request`` is method and path, never the query string; ``headers`` have
+    lower-case names; ``body`` is decoded from its transfer encodings."""
+
+    system: str
+    request: str
+    status: int
+    headers: Mapping[str, str]
+    body: bytes = field(repr=False)
+    redact: Redactor = field(repr=False)
+
+    def header(self, name: str) -> str:
+        """The header's value, empty where it was not sent."""
+        return self.headers.get(name.lower(), "")
+
+    @property
+    def detail(self) -> str:
+        """Status and the beginning of the body, free of secrets: for an error's ``detail``."""
+        text = self.body[: EXCERPT * 4].decode("utf-8", errors="replace")
+        return f"{self.request} → {self.status}: {self.redact(text)[:EXCERPT]}"
+
+    def json(self) -> Any:
+        """The body as JSON, numbers with a fraction as exact ``Decimal``; raises ContractChanged."""
+        try:
+            return json.loads(self.body, parse_float=Decimal)
+        except (ValueError, RecursionError):
+            raise ContractChanged(self._not_json(), detail=self.detail) from None
+
+    def object(self) -> dict[str, Any]:
+        """The body as a JSON object; raises ContractChanged where it is anything else."""
+        found = self.json()
+        if not isinstance(found, dict):
+            raise ContractChanged(
+                f"{self.system} answered {self.request} with something other than an object.", detail=self.detail
+            )
+        return found
+
+    def _not_json(self) -> str:
+        start = self.body[:200].lstrip().lower()
+        what = "nothing" if not start else "a web page" if start.startswith(b"<") else "broken or truncated JSON"
+        return (
+            f"{self.system} answered {self.request} with {what} instead of data. "
+            "Check the org's address; if it is right, the platform or a proxy in between is at fault."
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """The error a status means. ``sentence`` follows the system's name. ``wait`` is in seconds, for a
+    RateLimited whose answer names none."""
+
+    error: type[ConnectorError]
+    sentence: str
+    wait: float = 5.0
+
+    def build(self, answer: Answer, now: datetime) -> ConnectorError:
+        """The error, its message ending in where it happened."""
+        message = f"{answer.system} {self.sentence} ({answer.status} on {answer.request})."
+        if issubclass(self.error, RateLimited):
+            wait = retry_after(answer.header("retry-after"), now)
+            return self.error(message, retry_after=self.wait if wait is None else wait, detail=answer.detail)
+        if issubclass(self.error, Rejected):
+            return self.error(message, code=str(answer.status), detail=answer.detail)
+        return self.error(message, detail=answer.detail)
+
+
+# Meanings: RFC 9110 §15, RFC 6585. A connector overrides single rows.
+STATUS_ERRORS: Mapping[int, Rule] = {
+    400: Rule(ContractChanged, "did not understand our request"),
+    401: Rule(AuthenticationFailed, "does not accept our credentials: connect the org again"),
+    402: Rule(PermissionMissing, "asks for a paid plan: have the subscription checked"),
+    403: Rule(PermissionMissing, "does not permit this: give the connecting user the missing permission"),
+    404: Rule(NotFound, "does not know what was asked for"),
+    405: Rule(ContractChanged, "no longer offers this call"),
+    406: Rule(ContractChanged, "cannot answer in the format we read"),
+    407: Rule(SettingsInvalid, "stands behind a proxy that wants a password: have the network checked"),
+    408: Rule(Unavailable, "took too long to receive our request"),
+    409: Rule(Unavailable, "reports a conflict with another change under way"),
+    410: Rule(ContractChanged, "has retired this call"),
+    413: Rule(ContractChanged, "says our request is too large"),
+    414: Rule(ContractChanged, "says our request's address is too long"),
+    415: Rule(ContractChanged, "does not read the format we send"),
+    422: Rule(Rejected, "refused the values sent"),
+    423: Rule(Unavailable, "has locked this for now"),
+    425: Rule(Unavailable, "asks to try later"),
+    429: Rule(RateLimited, "asked us to slow down"),
+    431: Rule(ContractChanged, "says our request's headers are too large"),
+    500: Rule(Unavailable, "failed while answering"),
+    501: Rule(ContractChanged, "does not offer this call"),
+    502: Rule(Unavailable, "could not be reached behind its gateway"),
+    503: Rule(Unavailable, "is not available at the moment"),
+    504: Rule(Unavailable, "did not answer its own gateway in time"),
+}
+_REDIRECT = Rule(SettingsInvalid, "sent us to another address: enter the org's own address")
+_OTHER_CLIENT_ERROR = Rule(ContractChanged, "refused the request in an undocumented way")
+_OTHER_SERVER_ERROR = Rule(Unavailable, "failed while answering")
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """What a vendor's headers say about its limits: requests left and the window's total."""
+
+    remaining: int | None = None
+    limit: int | None = None
+
+
+def standard_quota(answer: Answer) -> Quota:
+    """``X-RateLimit-*``, or ``RateLimit-*`` of the IETF draft; nothing where neither is sent."""
+    return Quota(
+        remaining=_whole(answer.header("x-ratelimit-remaining") or answer.header("ratelimit-remaining")),
+        limit=_whole(answer.header("x-ratelimit-limit") or answer.header("ratelimit-limit")),
+    )
+
+
+def _no_opinion(_answer: Answer, _now: datetime) -> ConnectorError | None:
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """How one vendor speaks HTTP.
+
+    ``errors`` override rows of ``STATUS_ERRORS``; ``read_error`` looks into the body first and answers
+    None where the table may decide; ``read_quota`` reads the limit headers of every answer.
+    """
+
+    errors: Mapping[int, Rule] = field(default_factory=dict)
+    read_error: Callable[[Answer, datetime], ConnectorError | None] = _no_opinion
+    read_quota: Callable[[Answer], Quota] = standard_quota
+
+    def error(self, answer: Answer, now: datetime) -> ConnectorError | None:
+        """The error an answer means; None for success (2xx)."""
+        if 200 <= answer.status < 300:
+            return None
+        return self.read_error(answer, now) or self._rule(answer.status).build(answer, now)
+
+    def _rule(self, status: int) -> Rule:
+        rule = self.errors.get(status) or STATUS_ERRORS.get(status)
+        if rule is not None:
+            return rule
+        if status < 400:
+            return _REDIRECT
+        return _OTHER_CLIENT_ERROR if status < 500 else _OTHER_SERVER_ERROR
+
+
+def retry_after(value: str, now: datetime) -> float | None:
+    """Seconds to wait, from either form of Retry-After (RFC 9110 §10.2.3); None where unreadable."""
+    value = value.strip()
+    if value.isascii() and value.replace(".", "", 1).isdigit():
+        return float(value)
+    try:
+        until = parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    if until.tzinfo is None:
+        until = until.replace(tzinfo=UTC)
+    return max(0.0, (until - now).total_seconds())
+
+
+def _whole(text: str) -> int | None:
+    return int(text) if text.isascii() and text.isdigit() else None
