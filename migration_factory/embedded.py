@@ -265,8 +265,12 @@ def _quoted(path: Path) -> str:
 
 
 def _rotate_log(place: Place) -> None:
-    if place.log.exists() and place.log.stat().st_size > 10 * 1024**2:
+    if _size(place.log) > 10 * 1024**2:
         place.log.replace(place.log.with_suffix(".log.1"))
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
 
 
 @contextmanager
@@ -370,13 +374,29 @@ def _end_processes(place: Place) -> None:
     for request, patience in ((signal.SIGINT, STOP_SECONDS), (signal.SIGQUIT, 5), (signal.SIGKILL, 5)):
         for process in postmasters if request == signal.SIGINT else processes:
             _signal(process, request)
-        _, processes = psutil.wait_procs(processes, timeout=patience)
+        processes = _left_after(processes, patience)
         if not processes:
             return
     raise DatabaseUnavailable(
         f"The processes {', '.join(str(process.pid) for process in processes)} hold {place.data} and do not end; "
         "end them and run again."
     )
+
+
+def _left_after(processes: Sequence[psutil.Process], patience: float) -> list[psutil.Process]:
+    """Those still at work after at most ``patience`` seconds."""
+    deadline = time.monotonic() + patience
+    while (left := [process for process in processes if _works(process)]) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return left
+
+
+def _works(process: psutil.Process) -> bool:
+    """A dead child its parent has not collected yet (a container's first process may never) is no worker."""
+    try:
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _parent(process: psutil.Process) -> int | None:
@@ -448,6 +468,7 @@ class _Server:
     ) -> None:
         """Run a PostgreSQL program on the data folder as the server's user; raises DatabaseUnavailable."""
         as_user: dict[str, Any] = {"user": self.uid, "group": self.gid, "extra_groups": []} if self.other else {}
+        logged = _size(self.place.log)
         with tempfile.TemporaryFile("w+") as output:  # a pipe would stay open in the server and never end
             done = subprocess.run(
                 [_binary(program), "-D", data or self.place.data, *arguments],
@@ -464,7 +485,7 @@ class _Server:
             output.seek(0)
             said = output.read()
         if done.returncode:
-            raise _explained(program, said, self.place)
+            raise _explained(program, said, self.place, logged)
 
 
 def _add_mode(path: Path, wanted: int) -> None:
@@ -515,19 +536,27 @@ def _binary(program: str) -> Path:
 # --- What went wrong -------------------------------------------------------------------------------------------
 
 
-def _explained(program: str, said: str, place: Place) -> DatabaseUnavailable:
-    """One sentence from what PostgreSQL's program said and what the server's log ends with."""
-    logged = place.log.read_text(errors="replace")[-2000:] if program == "pg_ctl" and place.log.exists() else ""
+def _explained(program: str, said: str, place: Place, log_offset: int) -> DatabaseUnavailable:
+    """One sentence from what PostgreSQL's program said and what was logged after ``log_offset`` bytes."""
+    logged = place.log.read_bytes()[log_offset:].decode(errors="replace") if place.log.exists() else ""
     if "No space left on device" in said + logged:
         return DatabaseUnavailable(
             f"The disk that holds {place.var} is full; free some space or point MF_VAR_DIR elsewhere, and run again."
         )
-    fatal = [line for line in logged.splitlines() if "FATAL:" in line or "PANIC:" in line]
-    reason = fatal[-1] if fatal else _last_line(said)
+    reason = _reason(logged) or _last_line(said)
     return DatabaseUnavailable(
         f"The embedded database in {place.data} did not start ({program}: {reason}); mend that and run again, "
         "or set DATABASE_URL to a server of your own."
     )
+
+
+def _reason(logged: str) -> str:
+    """The server's own last words: its FATAL line, and the LOG line before it, which often names the culprit."""
+    lines = [line.split("]", 1)[-1].strip() for line in logged.splitlines()]
+    fatal = [number for number, line in enumerate(lines) if line.startswith(("FATAL:", "PANIC:"))]
+    if not fatal:
+        return ""
+    return "; ".join(lines[max(fatal[-1] - 1, 0) : fatal[-1] + 1])
 
 
 def _last_line(text: str) -> str:
