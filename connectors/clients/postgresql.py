@@ -1,0 +1,182 @@
+"""Reaching a PostgreSQL server, and moving frames into and out of it by COPY.
+
+Frames travel in COPY's text format (https://www.postgresql.org/docs/current/sql-copy.html), written and
+read by Polars: no Python loop per row, and NULL, the empty string, ``\\N`` and ``\\.`` each stay what they
+are, on every server version (CSV does not: before version 18 a line holding only ``\\.`` ends the data).
+Figures in docs/decisions/0005-postgresql-target.md.
+"""
+
+from dataclasses import dataclass, field
+from io import BytesIO
+from typing import Any, TypeAlias
+
+import polars as pl
+import psycopg
+from psycopg import sql
+
+from connectors.clients.postgresql_errors import connect_error
+from connectors.context import Secret
+from connectors.errors import ContractChanged, Rejected
+
+Connection: TypeAlias = psycopg.Connection[tuple[Any, ...]]
+Cursor: TypeAlias = psycopg.Cursor[Any]
+
+CONNECT_TIMEOUT = 10
+"""Seconds until a server that does not answer counts as unavailable."""
+COPY_ROWS = 20_000
+"""Rows encoded at a time, so that a frame of any size is copied in bounded memory."""
+
+_ESCAPES = {"\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a database is and who we are to it. ``host`` may be a folder: a Unix socket."""
+
+    host: str
+    database: str
+    user: str
+    password: Secret = field(default_factory=lambda: Secret(""))
+    port: int = 5432
+    sslmode: str = "prefer"
+
+    def __str__(self) -> str:
+        return f"database “{self.database}” on {self.host}:{self.port}"
+
+
+def connect(
+    address: Address, *, application: str = "migration-factory", statement_seconds: int = 300, lock_seconds: int = 30
+) -> Connection:
+    """A connection in autocommit mode: transactions are opened where they are meant.
+
+    Times are UTC and dates ISO. The search path stays the user's own, for triggers that rely on it;
+    statements of ours name their schema. A dead peer is noticed within about a minute.
+
+    Raises AuthenticationFailed, PermissionMissing, SettingsInvalid or Unavailable.
+    """
+    options = {
+        "statement_timeout": f"{statement_seconds}s",
+        "lock_timeout": f"{lock_seconds}s",
+        "timezone": "UTC",
+        "datestyle": "ISO",
+        "intervalstyle": "iso_8601",
+        "bytea_output": "hex",
+        "extra_float_digits": "1",
+        "client_encoding": "UTF8",
+    }
+    try:
+        return psycopg.connect(
+            host=address.host,
+            port=address.port,
+            dbname=address.database,
+            user=address.user,
+            password=address.password.reveal() or None,
+            sslmode=address.sslmode,
+            connect_timeout=CONNECT_TIMEOUT,
+            application_name=application,
+            options=" ".join(f"-c {name}={value}" for name, value in options.items()),
+            autocommit=True,
+            keepalives_idle=30,
+            keepalives_interval=10,
+            keepalives_count=3,
+        )
+    except psycopg.Error as error:
+        raise connect_error(error, str(address)) from error
+
+
+def copy_frame(cursor: Cursor, table: sql.Composable, frame: pl.DataFrame) -> None:
+    """Append ``frame`` to ``table`` by COPY; the frame's columns name the table's.
+
+    String, integer, float, Decimal, Boolean, Date, Time, Datetime (aware ones are sent as UTC), Binary,
+    Categorical, Enum, Null, and List of those (as a one-dimensional array) are taken; the table's own
+    column types read the text. ``table`` is quoted already (``sql.Identifier("schema", "name")``).
+
+    Raises Rejected (code ``untranslatable_character``) before anything is sent of a slice where a text
+    holds a NUL character, which PostgreSQL cannot store; ``nul_rows`` finds the rows. Raises TypeError for a
+    dtype without a text form (Struct, Object, Duration: a caller's bug), and whatever psycopg raises.
+    """
+    columns = sql.SQL(", ").join(map(sql.Identifier, frame.columns))
+    statement = sql.SQL("COPY {} ({}) FROM STDIN").format(table, columns)
+    with cursor.copy(statement) as copy:
+        for part in frame.iter_slices(COPY_ROWS):
+            copy.write(encode(part))
+    if cursor.rowcount != frame.height:
+        raise ContractChanged(f"The database took {cursor.rowcount} of {frame.height} rows; nothing may be committed.")
+
+
+def encode(frame: pl.DataFrame) -> bytes:
+    """The frame in COPY's text format; raises what ``copy_frame`` says."""
+    buffer = BytesIO()
+    frame.select(_as_text(name, dtype) for name, dtype in frame.schema.items()).write_csv(
+        buffer,
+        include_header=False,
+        separator="\t",
+        quote_style="never",
+        null_value="\\N",
+        time_format="%H:%M:%S%.6f",
+    )
+    text = buffer.getvalue()
+    if b"\0" in text:
+        raise Rejected(
+            "A text holds a NUL character (code 0), which PostgreSQL cannot store. Remove it in the source or "
+            "let the mapping remove it.",
+            code="untranslatable_character",
+            fields=nul_columns(frame),
+        )
+    return text
+
+
+def nul_columns(frame: pl.DataFrame) -> tuple[str, ...]:
+    """The columns in which some text holds a NUL character."""
+    return tuple(name for name in frame.columns if frame.select(_has_nul(name, frame.schema[name]).any()).item())
+
+
+def nul_rows(frame: pl.DataFrame) -> pl.Series:
+    """A mask of the rows in which some text holds a NUL character."""
+    return frame.select(
+        pl.any_horizontal([pl.lit(value=False), *(_has_nul(name, dtype) for name, dtype in frame.schema.items())])
+    ).to_series()
+
+
+def _has_nul(name: str, dtype: pl.DataType) -> pl.Expr:
+    column = pl.col(name)
+    if isinstance(dtype, pl.List):
+        column = column.list.eval(pl.element().cast(pl.String)).list.join("", ignore_nulls=True)
+    elif not isinstance(dtype, pl.String | pl.Categorical | pl.Enum):
+        return pl.lit(value=False)
+    return column.cast(pl.String).str.contains("\0", literal=True).fill_null(value=False)
+
+
+def _as_text(name: str, dtype: pl.DataType) -> pl.Expr:
+    """The column in a form whose CSV text, unquoted, is COPY's text."""
+    column = pl.col(name)
+    if isinstance(dtype, pl.String | pl.Categorical | pl.Enum):
+        return _escaped(column.cast(pl.String))
+    if isinstance(dtype, pl.Binary):
+        return pl.concat_str(pl.lit("\\\\x"), column.bin.encode("hex")).alias(name)
+    if isinstance(dtype, pl.List):
+        return _escaped(_array(column, dtype.inner)).alias(name)
+    if isinstance(dtype, pl.Datetime):
+        return _timestamp(column, dtype)
+    if dtype.is_numeric() or isinstance(dtype, pl.Boolean | pl.Date | pl.Time | pl.Null):
+        return column
+    raise TypeError(f"column {name} of type {dtype} has no text form for COPY")
+
+
+def _timestamp(column: pl.Expr, dtype: pl.Datetime) -> pl.Expr:
+    if dtype.time_zone is None:
+        return column.dt.strftime("%Y-%m-%d %H:%M:%S%.6f")
+    return column.dt.convert_time_zone("UTC").dt.strftime("%Y-%m-%d %H:%M:%S%.6f+00")
+
+
+def _escaped(column: pl.Expr) -> pl.Expr:
+    return column.str.replace_many(list(_ESCAPES), list(_ESCAPES.values()))
+
+
+def _array(column: pl.Expr, inner: Any) -> pl.Expr:
+    """A list as an array literal: every element quoted, so that only a real NULL is one."""
+    if isinstance(inner, pl.List | pl.Array | pl.Struct | pl.Binary | pl.Datetime):
+        raise TypeError(f"a list of {inner} has no text form for COPY")
+    element = pl.element().cast(pl.String).str.replace_many(["\\", '"'], ["\\\\", '\\"'])
+    elements = column.list.eval(pl.format('"{}"', element).fill_null("NULL")).list.join(",")
+    return pl.concat_str(pl.lit("{"), elements, pl.lit("}"))
