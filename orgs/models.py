@@ -9,7 +9,7 @@ from django.db.models.functions import Lower
 
 from orgs.fields import SealedMap, SealedMapField, sealed_bytes_constraint
 from orgs.sealing import register_sealed_column
-from orgs.visibility import VisibleQuerySet
+from orgs.visibility import VisibleManager
 
 MAX_FILE_BYTES = 1 << 30
 FILE_PART_BYTES = 1 << 20
@@ -24,7 +24,7 @@ class Customer(models.Model):
     created_at = models.DateTimeField(auto_now_add=True)
     archived_at = models.DateTimeField(null=True, blank=True)
 
-    objects = VisibleQuerySet["Customer"].as_manager()
+    objects = VisibleManager()
 
     class Meta:
         ordering = ("name",)
@@ -59,9 +59,10 @@ class Org(models.Model):
 
     ``platform`` is a connector's slug. ``settings`` holds what is not secret; ``secrets`` and ``token``
     are sealed and bound to ``public_id``. ``local_folder`` is set by commands on this machine only, never
-    from a page (a path typed by a person could read the server's own files). ``credentials_version`` grows whenever settings or secrets
-    change: a token sealed under an older one is not used any more. ``capabilities``, ``facts`` and
-    ``limits`` (name → [left, total]) are what the last successful check found.
+    from a page (a path typed by a person could read the server's own files). ``credentials_version``
+    grows whenever settings or secrets change: a token sealed under an older one is not used any more.
+    ``capabilities`` (by role), ``facts`` and ``limits`` (name → [left, total]) are what the last
+    successful check found.
     """
 
     public_id = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
@@ -71,8 +72,8 @@ class Org(models.Model):
     role = models.CharField(max_length=6, choices=Role.choices)
     settings = models.JSONField(default=dict, blank=True)
     local_folder = models.CharField(max_length=1000, blank=True, default="", editable=False)
-    secrets = SealedMapField(null=True)
-    token = SealedMapField(null=True)
+    secrets: "models.Field[SealedMap | None, SealedMap | None]" = SealedMapField(null=True)
+    token: "models.Field[SealedMap | None, SealedMap | None]" = SealedMapField(null=True)
     credentials_version = models.PositiveIntegerField(default=1, editable=False)
     status = models.CharField(max_length=7, choices=OrgStatus.choices, default=OrgStatus.NEW)
     status_reason = models.TextField(blank=True, default="")
@@ -83,7 +84,7 @@ class Org(models.Model):
     checked_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
 
-    objects = VisibleQuerySet["Org"].as_manager()
+    objects = VisibleManager()
 
     class Meta:
         ordering = ("customer__name", "name")

@@ -3,7 +3,7 @@
 from typing import Self, TypeAlias, TypeVar
 
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser, PermissionsMixin
-from django.db.models import Model, QuerySet
+from django.db.models import Manager, Model, QuerySet
 
 Viewer: TypeAlias = AbstractBaseUser | AnonymousUser
 M = TypeVar("M", bound=Model)
@@ -17,3 +17,6 @@ class VisibleQuerySet(QuerySet[M, M]):
         meta = self.model._meta
         may_view = isinstance(user, PermissionsMixin) and user.has_perm(f"{meta.app_label}.view_{meta.model_name}")
         return self.all() if may_view and getattr(user, "is_staff", False) else self.none()
+
+
+VisibleManager = Manager.from_queryset(VisibleQuerySet)

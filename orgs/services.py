@@ -1,0 +1,271 @@
+"""Everything that changes the state of customers and orgs, one transaction each."""
+
+import hashlib
+import logging
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import asdict, dataclass, field
+from itertools import count
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from django.conf import settings as django_settings
+from django.core.exceptions import ValidationError
+from django.db import transaction
+from django.db.models.functions import Now
+
+from connectors.base import Connector, Source, Target
+from connectors.context import LOOPBACK, Context, FileStore, Network, Secret
+from connectors.errors import AuthenticationFailed, ConnectorError, InputInvalid, SettingsInvalid
+from connectors.files import FolderFiles
+from connectors.redaction import Redactor
+from connectors.registry import source_class, target_class
+from connectors.types import Identity
+from orgs import vault
+from orgs.files import OrgFiles, checked_name, seal_part
+from orgs.models import FILE_PART_BYTES, MAX_FILE_BYTES, Customer, Org, OrgFile, OrgFilePart, OrgStatus, Role
+from orgs.sealing import SealBroken
+from orgs.tokens import OrgTokens
+from orgs.validation import Entry, EntryRefused, declared_settings, plain_settings, problems_of, secret_settings
+
+log = logging.getLogger(__name__)
+
+
+# --- Creating and changing ------------------------------------------------------------------------------------
+def connector_classes(platform: str, role: str) -> tuple[type[Connector], ...]:
+    """The connectors an org of this platform and role is opened with, the source first.
+
+    Raises SettingsInvalid where the platform cannot play the role.
+    """
+    classes: list[type[Connector]] = []
+    if role in (Role.SOURCE, Role.BOTH):
+        classes.append(source_class(platform))
+    if role in (Role.TARGET, Role.BOTH):
+        classes.append(target_class(platform))
+    return tuple(classes)
+
+
+def create_org(
+    *,
+    customer: Customer,
+    name: str,
+    platform: str,
+    role: str,
+    settings: Mapping[str, str],
+    secrets: Mapping[str, str],
+    local_folder: Path | None = None,
+) -> Org:
+    """A new org, not checked yet. ``local_folder`` is for commands on this machine: where its files are.
+
+    Raises EntryRefused with one sentence per problem, SettingsInvalid for the platform or the folder.
+    """
+    org = Org(customer=customer, name=name.strip(), platform=platform, role=role)
+    org.local_folder = str(allowed_folder(local_folder)) if local_folder else ""
+    _take_entry(org, Entry(settings, secrets), stored={})
+    try:
+        org.full_clean()
+    except ValidationError as refused:
+        raise EntryRefused({"": " ".join(_sentence(each) for each in refused.messages)}) from None
+    org.save()
+    return org
+
+
+@transaction.atomic
+def save_settings(
+    org: Org, settings: Mapping[str, str], secrets: Mapping[str, str], *, clear: Collection[str] = ()
+) -> Org:
+    """Replace the settings; a blank secret keeps the stored one, ``clear`` names those to forget.
+
+    A change forgets the access token and asks for a new check. Raises EntryRefused.
+    """
+    org = Org.objects.select_for_update(no_key=True).get(pk=org.pk)
+    stored = _openable_secrets(org)
+    before = (org.settings, stored, org.secrets is None)
+    _take_entry(org, Entry(settings, secrets, clear), stored)
+    if before == (org.settings, org.open_secrets(), org.secrets is None):
+        return org
+    org.token = None
+    org.credentials_version += 1
+    org.status, org.status_reason = OrgStatus.NEW, ""
+    org.save()
+    return org
+
+
+def _take_entry(org: Org, entry: Entry, stored: Mapping[str, str]) -> None:
+    declared = declared_settings(connector_classes(org.platform, org.role))
+    problems = problems_of(declared, entry, stored)
+    if problems:
+        raise EntryRefused(problems)
+    org.settings = plain_settings(declared, entry)
+    org.seal_secrets(secret_settings(entry, stored))
+
+
+def _openable_secrets(org: Org) -> dict[str, str]:
+    """The stored secrets; none where their seal is broken, so that a person can enter them again."""
+    try:
+        return org.open_secrets()
+    except SealBroken:
+        return {}
+
+
+def _sentence(text: str) -> str:
+    return text if text.endswith((".", "!", "?")) else f"{text}."
+
+
+# --- Opening --------------------------------------------------------------------------------------------------
+def open_source(org: Org) -> Source:
+    """The org's source connector, to be used as a context manager; raises SettingsInvalid."""
+    if not org.reads:
+        raise SettingsInvalid(f"{org.name} is not a source. Change its role or choose another org.")
+    return source_class(org.platform)(_context(org))
+
+
+def open_target(org: Org) -> Target:
+    """The org's target connector, to be used as a context manager; raises SettingsInvalid."""
+    if not org.writes:
+        raise SettingsInvalid(f"{org.name} is not a target. Change its role or choose another org.")
+    return target_class(org.platform)(_context(org))
+
+
+def _context(org: Org) -> Context:
+    try:
+        secrets = org.open_secrets()
+    except SealBroken as broken:
+        raise SettingsInvalid(f"The secrets of {org.name} cannot be used. {broken}") from None
+    return Context(
+        settings=dict(org.settings),
+        secrets={name: Secret(value) for name, value in secrets.items()},
+        tokens=OrgTokens(org),
+        files=_files(org),
+        network=_network(),
+    )
+
+
+def _files(org: Org) -> FileStore:
+    return FolderFiles(allowed_folder(Path(org.local_folder))) if org.local_folder else OrgFiles(org)
+
+
+def _network() -> Network:
+    """What this installation may reach: ``MF_ALLOWED_NETWORKS`` (by default loopback while debugging) and
+    ``MF_CA_FILE``."""
+    local = LOOPBACK if django_settings.DEBUG else ()
+    return Network(
+        allowed_networks=tuple(getattr(django_settings, "MF_ALLOWED_NETWORKS", local)),
+        ca_file=str(getattr(django_settings, "MF_CA_FILE", "")),
+    )
+
+
+def allowed_folder(folder: Path) -> Path:
+    """The folder, resolved, where local folders are allowed and it lies below an allowed root.
+
+    ``MF_LOCAL_FOLDERS`` (by default only while debugging) and ``MF_LOCAL_FOLDER_ROOTS`` (by default
+    everything the server's user may read) decide; raises SettingsInvalid.
+    """
+    if not getattr(django_settings, "MF_LOCAL_FOLDERS", django_settings.DEBUG):
+        raise SettingsInvalid(
+            "Reading local folders is switched off here (MF_LOCAL_FOLDERS); upload the files instead."
+        )
+    resolved = folder.resolve()
+    roots = [Path(root).resolve() for root in getattr(django_settings, "MF_LOCAL_FOLDER_ROOTS", ("/",))]
+    if not any(resolved.is_relative_to(root) for root in roots):
+        raise SettingsInvalid(f"The folder {resolved} is outside the folders that may be read (MF_LOCAL_FOLDER_ROOTS).")
+    if not resolved.is_dir():
+        raise SettingsInvalid(f"There is no folder {resolved}: check the path.")
+    return resolved
+
+
+# --- Checking -------------------------------------------------------------------------------------------------
+@dataclass(frozen=True, slots=True)
+class _Finding:
+    """What a check found; the names are those of the org's columns."""
+
+    status: OrgStatus
+    status_reason: str = ""
+    found: Mapping[str, Any] = field(default_factory=dict)
+
+
+def check_org(org: Org) -> Org:
+    """Open the org, ask who we are there, and store what came back; the org as stored.
+
+    Connector errors end in the status and its reason. Nothing is stored where the settings changed
+    meanwhile: the answer would be about the old ones.
+    """
+    finding = _examine(org)
+    Org.objects.filter(pk=org.pk, credentials_version=org.credentials_version).update(
+        status=finding.status, status_reason=finding.status_reason, checked_at=Now(), **finding.found
+    )
+    return Org.objects.get(pk=org.pk)
+
+
+def _examine(org: Org) -> _Finding:
+    try:
+        return _probe(org)
+    except ConnectorError as error:
+        redact = Redactor(Secret(value) for value in _openable_secrets(org).values())
+        log.warning("The check of org %s failed: %s %s", org.pk, redact(error.message), redact(error.detail))
+        expired = isinstance(error, AuthenticationFailed)
+        return _Finding(OrgStatus.EXPIRED if expired else OrgStatus.ERROR, redact(error.message))
+
+
+def _probe(org: Org) -> _Finding:
+    openers: list[tuple[str, Callable[[Org], Connector]]] = []
+    if org.reads:
+        openers.append((Role.SOURCE.value, open_source))
+    if org.writes:
+        openers.append((Role.TARGET.value, open_target))
+    capabilities: dict[str, Any] = {}
+    identity = Identity(account="")
+    for role, opener in openers:
+        with opener(org) as connector:
+            identity = connector.check()
+            capabilities[role] = asdict(connector.capabilities)
+    return _Finding(
+        OrgStatus.ACTIVE,
+        found={
+            "account": identity.account[:255],
+            "capabilities": capabilities,
+            "facts": dict(identity.facts),
+            "limits": {name: list(pair) for name, pair in identity.limits.items()},
+        },
+    )
+
+
+# --- Files ----------------------------------------------------------------------------------------------------
+@transaction.atomic
+def add_file(org: Org, name: str, stream: BinaryIO) -> OrgFile:
+    """Store a file under its relative name, in place of an earlier one of that name; raises InputInvalid."""
+    name = checked_name(name)
+    OrgFile.objects.filter(org=org, name=name).delete()
+    file = OrgFile.objects.create(org=org, name=name, size=0, sha256="0" * 64)
+    digest = hashlib.sha256()
+    for number in count():
+        body = _read_fully(stream, FILE_PART_BYTES)
+        if not body:
+            break
+        digest.update(body)
+        file.size += len(body)
+        if file.size > MAX_FILE_BYTES:
+            raise InputInvalid(f"The file {name} is larger than {MAX_FILE_BYTES >> 20:,} MiB: split it.")
+        OrgFilePart.objects.create(file=file, number=number, body=seal_part(file.public_id, number, body))
+    file.sha256 = digest.hexdigest()
+    file.save(update_fields=["size", "sha256"])
+    return file
+
+
+def _read_fully(stream: BinaryIO, wanted: int) -> bytes:
+    """``wanted`` bytes, fewer only at the end: a raw stream may return less than it was asked for."""
+    pieces: list[bytes] = []
+    while wanted and (piece := stream.read(wanted)):
+        pieces.append(piece)
+        wanted -= len(piece)
+    return b"".join(pieces)
+
+
+def remove_file(file: OrgFile) -> None:
+    """Forget a file and its body."""
+    file.delete()
+
+
+# --- Keys -----------------------------------------------------------------------------------------------------
+def rotate_vault(batch: int = 32) -> vault.Rotation:
+    """Seal everything with the active key that is sealed with another; see ``orgs.vault``."""
+    return vault.rotate(batch)
