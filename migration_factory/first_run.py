@@ -18,6 +18,29 @@ NEW_SECRET_KEY = "python -c 'import secrets; print(secrets.token_urlsafe(50))'" 
 NEW_VAULT_KEY = "python -c 'import base64, os; print(\"k1:\" + base64.b64encode(os.urandom(32)).decode())'"
 
 
+# A person's machine needs none of these; whoever sets one is deploying.
+OF_A_DEPLOYMENT = ("ALLOWED_HOSTS", "SECRET_KEY", "SECRET_KEY_FILE", "MF_VAULT_KEYS", "MF_VAULT_KEYS_FILE")
+LOCAL_HOSTS = ["localhost", "127.0.0.1", "[::1]"]
+
+
+def is_local(env: environ.Env) -> bool:
+    """Whether this looks like a person's machine: nothing a deployment needs is set. The default of DEBUG."""
+    return not any(env.str(name, default="") for name in OF_A_DEPLOYMENT)
+
+
+def allowed_hosts(env: environ.Env, *, debug: bool) -> list[str]:
+    """The host names we answer to. Raises ImproperlyConfigured where production names none."""
+    hosts: list[str] = env.list("ALLOWED_HOSTS", default=[])
+    if hosts:
+        return hosts
+    if debug:
+        return LOCAL_HOSTS
+    raise ImproperlyConfigured(
+        "ALLOWED_HOSTS is not set, and without DEBUG=true it must name the hosts this site answers to, "
+        "as in ALLOWED_HOSTS=factory.example.com."
+    )
+
+
 def secret_key(env: environ.Env, var_dir: Path, *, debug: bool) -> str:
     """Django's SECRET_KEY: from SECRET_KEY or SECRET_KEY_FILE, else (local runs only) made and kept.
 
@@ -102,7 +125,7 @@ def _given(env: environ.Env, name: str) -> str | None:
 
 def _missing(name: str, recipe: str) -> ImproperlyConfigured:
     return ImproperlyConfigured(
-        f"{name} is not set, and with DEBUG=false none is made up. Set {name} or {name}_FILE; make one with: {recipe}"
+        f"{name} is not set, and without DEBUG=true none is made up. Set {name} or {name}_FILE; make one with: {recipe}"
     )
 
 

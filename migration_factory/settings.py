@@ -11,7 +11,8 @@ env = environ.Env()
 environ.Env.read_env(BASE_DIR / ".env")
 
 VAR_DIR = Path(env.str("MF_VAR_DIR", default=str(BASE_DIR / "var")))
-DEBUG = env.bool("DEBUG", default=True)
+# True where nothing says otherwise: the first setting of a deployment turns it off by itself.
+DEBUG = env.bool("DEBUG", default=first_run.is_local(env))
 
 # --- Secrets -------------------------------------------------------------------------------------------------
 SECRET_KEY = first_run.secret_key(env, VAR_DIR, debug=DEBUG)
@@ -19,7 +20,7 @@ SECRET_KEY = first_run.secret_key(env, VAR_DIR, debug=DEBUG)
 VAULT_KEYS = first_run.vault_keys(env, VAR_DIR, debug=DEBUG)
 
 # --- Web -----------------------------------------------------------------------------------------------------
-ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"] if DEBUG else [])
+ALLOWED_HOSTS = first_run.allowed_hosts(env, debug=DEBUG)
 ROOT_URLCONF = "migration_factory.urls"
 WSGI_APPLICATION = "migration_factory.wsgi.application"
 LOGIN_URL = "admin:login"
@@ -70,10 +71,22 @@ TEMPLATES = [
 STATIC_URL = "static/"
 STATIC_ROOT = BASE_DIR / "staticfiles"
 STATICFILES_DIRS = [BASE_DIR / "templates" / "static"]
+# A checkout serves its files as they are; a deployment what collectstatic made.
+WHITENOISE_USE_FINDERS = WHITENOISE_AUTOREFRESH = DEBUG
 DATA_UPLOAD_MAX_MEMORY_SIZE = 5 * 1024 * 1024
 
+# --- Transport: everything but a local run is https only -------------------------------------------------------
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = not DEBUG
+SECURE_SSL_REDIRECT = env.bool("MF_SSL_REDIRECT", default=not DEBUG)
+SECURE_HSTS_SECONDS = env.int("MF_HSTS_SECONDS", default=0 if DEBUG else 30 * 24 * 3600)
+SECURE_HSTS_INCLUDE_SUBDOMAINS = True
+if env.bool("MF_BEHIND_PROXY", default=False):
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+# W021 asks for HSTS preloading: entering a domain in the browsers' built-in lists is its owner's decision.
+SILENCED_SYSTEM_CHECKS = ["security.W021"]
+
 # --- Database: DATABASE_URL, else the embedded server under var/ ----------------------------------------------
-EMBEDDED_DATABASE = "DATABASE_URL" not in env.ENVIRON
+EMBEDDED_DATABASE = not env.str("DATABASE_URL", default="")
 DATABASES = {"default": embedded.settings(VAR_DIR) if EMBEDDED_DATABASE else env.db_url("DATABASE_URL")}
 DATABASES["default"]["CONN_MAX_AGE"] = 600
 DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
@@ -85,6 +98,8 @@ TIME_ZONE = "UTC"
 LANGUAGE_CODE = "en-gb"
 
 # --- Workers: django-q2 only wakes them up; the record of work is in runs/ ------------------------------------
+# How long a driver works before it hands over to its successor; the checks keep timeout above it, retry above both.
+MF_TIME_BOX_SECONDS = env.int("MF_TIME_BOX_SECONDS", default=20)
 # Why each value: docs/decisions/0004-django-q2-is-a-bell.md
 Q_CLUSTER = {
     "name": "migration_factory",

@@ -32,7 +32,7 @@ def pytest_configure() -> None:
     """Tests have a server of their own beside the person's: it may skip fsync, and nothing a test does to
     its server (load, kills, full connections) can reach a migration somebody has under way."""
     if settings.EMBEDDED_DATABASE:
-        settings.DATABASES["default"].update(embedded.settings(TESTS_VAR))
+        settings.DATABASES["default"]["HOST"] = embedded.settings(TESTS_VAR)["HOST"]
         embedded.ensure_running(TESTS_VAR, disposable=True)
         # Several runs at once (an editor beside a terminal) share the server, not the databases.
         run = os.getppid() if "PYTEST_XDIST_WORKER" in os.environ else os.getpid()
