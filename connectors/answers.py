@@ -49,7 +49,7 @@ class Answer:
     def json(self) -> Any:
         """The body as JSON, numbers with a fraction as exact ``Decimal``; raises ContractChanged."""
         try:
-            return json.loads(self.body, parse_float=Decimal)
+            return json.loads(self.body, parse_float=Decimal, parse_constant=_no_constant)
         except (ValueError, RecursionError):
             raise ContractChanged(self._not_json(), detail=self.detail) from None
 
@@ -182,6 +182,10 @@ def retry_after(value: str, now: datetime) -> float | None:
     if until.tzinfo is None:
         until = until.replace(tzinfo=UTC)
     return max(0.0, (until - now).total_seconds())
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
 
 
 def _whole(text: str) -> int | None:
