@@ -55,7 +55,8 @@ class Capabilities:
     """What a connector can do, as data, so that a run is checked before it starts.
 
     ``page_size`` is in records. ``requests_per_second`` and ``concurrency`` are safe defaults for the
-    rate budget where the vendor publishes no better figure (0 means no limit of its own).
+    rate budget where the vendor publishes no better figure (0 means no limit of its own). ``files`` says
+    that it works on files a person uploads.
     """
 
     reads: bool = False
@@ -66,6 +67,7 @@ class Capabilities:
     creates_schema: bool = False
     rehearses: bool = False
     transactional: bool = False
+    files: bool = False
     page_size: int = 2_000
     requests_per_second: float = 0
     concurrency: int = 0
