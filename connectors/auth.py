@@ -209,12 +209,8 @@ class TokenEndpoint:
         self._context = context
         self._system = system
         self._grant = grant
-        origin, _, path = url.removeprefix("https://").removeprefix("http://").partition("/")
-        scheme = "http" if url.startswith("http://") else "https"
-        self._path = f"/{path}"
-        self._client = HttpClient(
-            context, f"{scheme}://{origin}", system=system, dialect=Dialect(read_error=oauth_error)
-        )
+        self._url = url
+        self._client = HttpClient(context, url, system=system, dialect=Dialect(read_error=oauth_error))
 
     def __call__(self, current: Token | None) -> Token:
         """A new token; raises AuthenticationFailed with what staff must do, or a RetryableError."""
