@@ -28,7 +28,7 @@ from connectors.types import (
 )
 
 
-class Connector(ABC, AbstractContextManager["Connector"]):
+class Connector(AbstractContextManager["Connector"], ABC):
     """What sources and targets share. Use as a context manager; ``close`` frees connections."""
 
     slug: ClassVar[str]
@@ -50,6 +50,11 @@ class Connector(ABC, AbstractContextManager["Connector"]):
     @abstractmethod
     def describe(self, entity: str) -> EntitySchema:
         """The entity's fields; raises SettingsInvalid naming the entity where there is none."""
+
+    @property
+    def calls(self) -> int:
+        """Requests sent to the platform so far; 0 where its interface knows no requests."""
+        return 0
 
     def close(self) -> None:
         """Free what the connector holds. May be called twice."""
@@ -114,6 +119,11 @@ class Target(Connector):
         Columns: ``target_id`` (String), ``key`` (String) and then ``fields`` in the target's own types as
         ``write`` takes them. Keys without a row are simply absent; order is not promised.
         """
+
+    def count(self, entity: str, *, key: str, prefix: str) -> int | None:
+        """How many target rows have a ``key`` beginning with ``prefix`` (blank: any key), or None where the
+        target cannot say cheaply. Reconciliation finds records there that nobody tracks."""
+        return None
 
     @abstractmethod
     def delete(self, entity: str, target_ids: Sequence[str]) -> WriteResult:

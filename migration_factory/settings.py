@@ -1,5 +1,6 @@
 """Settings: the only reader of environment variables, one topic after the other."""
 
+import socket
 from pathlib import Path
 
 import environ
@@ -88,6 +89,7 @@ SILENCED_SYSTEM_CHECKS = ["security.W021"]
 # --- Database: DATABASE_URL, else the embedded server under var/ ----------------------------------------------
 EMBEDDED_DATABASE = not env.str("DATABASE_URL", default="")
 DATABASES = {"default": embedded.settings(VAR_DIR) if EMBEDDED_DATABASE else env.db_url("DATABASE_URL")}
+DATABASES["default"]["ENGINE"] = "migration_factory.database"
 DATABASES["default"]["CONN_MAX_AGE"] = 600
 DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
@@ -101,8 +103,10 @@ LANGUAGE_CODE = "en-gb"
 # How long a driver works before it hands over to its successor; the checks keep timeout above it, retry above both.
 MF_TIME_BOX_SECONDS = env.int("MF_TIME_BOX_SECONDS", default=20)
 # Why each value: docs/decisions/0004-django-q2-is-a-bell.md
+WORKER_HOST = env.str("MF_WORKER_HOST", default=socket.gethostname())
 Q_CLUSTER = {
-    "name": "migration_factory",
+    "name": "migration_factory",  # signs the calls; the same on all hosts
+    "cluster_name": WORKER_HOST,  # the queue; one per host
     "orm": "default",
     "workers": env.int("MF_WORKERS", default=2),
     "queue_limit": env.int("MF_WORKERS", default=2),

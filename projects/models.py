@@ -1,0 +1,117 @@
+"""What should move: projects, their objects, how fields map, and our stored description of each org's entities."""
+
+from django.db import models
+from django.db.models.functions import Lower
+
+
+class Project(models.Model):
+    """One customer's move from a source org to a target org."""
+
+    customer = models.ForeignKey("orgs.Customer", on_delete=models.PROTECT, related_name="projects")
+    name = models.CharField(max_length=120)
+    source = models.ForeignKey("orgs.Org", on_delete=models.PROTECT, related_name="projects_from")
+    target = models.ForeignKey("orgs.Org", on_delete=models.PROTECT, related_name="projects_to")
+    mirror = models.BooleanField(
+        default=False,
+        help_text="Copy every entity as it is and let runs create missing tables and columns in the target.",
+    )
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ("-id",)
+        constraints = (
+            models.UniqueConstraint("customer", Lower("name"), name="project_name_once_per_customer"),
+            models.CheckConstraint(
+                condition=~models.Q(source=models.F("target")), name="project_source_is_not_its_target"
+            ),
+        )
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class ProjectObject(models.Model):
+    """One source entity that becomes one target entity; its fields are in ``FieldMapping``.
+
+    The columns are those of ``projects.mapping.specification.ObjectMapping``.
+    """
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="objects")
+    position = models.PositiveIntegerField(default=0, help_text="Order of display; runs order by references.")
+    source_entity = models.CharField(max_length=255)
+    target_entity = models.CharField(max_length=255)
+    universal = models.CharField(max_length=60, blank=True)
+    identity = models.CharField(max_length=255, help_text="The source field that identifies a record.")
+    key = models.CharField(max_length=255, help_text="The target field that carries our external id.")
+    part = models.CharField(max_length=60, blank=True)
+    where = models.TextField(blank=True, help_text="Only records for which this formula is true are moved.")
+    enabled = models.BooleanField(default=True)
+
+    class Meta:
+        ordering = ("position", "id")
+        constraints = (
+            models.UniqueConstraint(
+                "project", "source_entity", "target_entity", "part", name="object_once_per_project"
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.source_entity} → {self.target_entity}"
+
+
+class FieldMapping(models.Model):
+    """One rule of an object's mapping, in one of its halves."""
+
+    class Half(models.TextChoices):
+        UNIVERSAL = "universal", "source → universal model"
+        TARGET = "target", "→ target"
+
+    object = models.ForeignKey(ProjectObject, on_delete=models.CASCADE, related_name="fields")
+    half = models.CharField(max_length=9, choices=Half)
+    target = models.CharField(max_length=255, help_text="The field that this rule fills.")
+    rule = models.JSONField()
+    position = models.PositiveIntegerField(default=0)
+
+    class Meta:
+        ordering = ("half", "position", "id")
+        constraints = (
+            models.UniqueConstraint("object", "half", "target", name="field_filled_once_per_half"),
+            models.CheckConstraint(condition=models.Q(half__in=("universal", "target")), name="field_half_known"),
+        )
+
+    def __str__(self) -> str:
+        return self.target
+
+
+class ValueMap(models.Model):
+    """A named look-up from source values to target values that rules refer to."""
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="value_maps")
+    name = models.CharField(max_length=120)
+    entries = models.JSONField(default=dict, help_text="Source value → target value; null blanks the field.")
+
+    class Meta:
+        ordering = ("name",)
+        constraints = (models.UniqueConstraint("project", Lower("name"), name="value_map_name_once_per_project"),)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class ObjectDefinition(models.Model):
+    """Our description of one entity of one org: its fields, references and rules, as last described.
+
+    ``schema`` is the JSON of ``connectors.types.EntitySchema`` (``projects.definitions`` reads and writes it).
+    """
+
+    org = models.ForeignKey("orgs.Org", on_delete=models.CASCADE, related_name="definitions")
+    entity = models.CharField(max_length=255)
+    schema = models.JSONField()
+    described_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        ordering = ("entity",)
+        constraints = (models.UniqueConstraint("org", "entity", name="definition_once_per_org"),)
+
+    def __str__(self) -> str:
+        return self.entity

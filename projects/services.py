@@ -1,0 +1,128 @@
+"""The changes of projects: making one, choosing its objects, keeping definitions and mappings."""
+
+from collections.abc import Mapping, Sequence
+
+from django.db import transaction
+
+from connectors.base import Connector, Source
+from connectors.types import EntitySchema
+from orgs.models import Customer, Org
+from projects.definitions import schema_to_json
+from projects.mapping import codec, derive, library
+from projects.mapping.specification import FieldRule, Formula, ObjectMapping
+from projects.models import FieldMapping, ObjectDefinition, Project, ProjectObject
+
+
+class ProjectInvalid(Exception):
+    """A project cannot do what was asked of it; the message is a sentence for staff."""
+
+
+@transaction.atomic
+def create_project(customer: Customer, name: str, *, source: Org, target: Org, mirror: bool = False) -> Project:
+    """A project of that customer. Raises ProjectInvalid where an org is another customer's or cannot serve."""
+    for org, role, able in ((source, "source", source.reads), (target, "target", target.writes)):
+        if org.customer_id != customer.pk:
+            raise ProjectInvalid(f"The {role} “{org}” belongs to another customer; choose one of {customer}'s orgs.")
+        if not able:
+            raise ProjectInvalid(f"“{org}” is not set up as a {role}; change its role on the org's page.")
+    return Project.objects.create(customer=customer, name=name, source=source, target=target, mirror=mirror)
+
+
+def describe(org: Org, entity: str, connector: Connector) -> EntitySchema:
+    """The entity as the system describes it now, kept as our definition of it."""
+    schema = connector.describe(entity)
+    ObjectDefinition.objects.update_or_create(org=org, entity=entity, defaults={"schema": schema_to_json(schema)})
+    return schema
+
+
+@transaction.atomic
+def adopt_packaged(project: Project, source: Source, *, model: str) -> list[ProjectObject]:
+    """Take over the packaged mappings from the source's platform to the target ``model`` (``product``).
+
+    Only entities that the source has are taken. Raises ProjectInvalid where nothing is packaged.
+    """
+    second = {half.origin: half for half in library.target_halves(model)}
+    present = {info.name for info in source.entities()}
+    pairs = [
+        (first, second[first.result])
+        for first in library.platform_halves(project.source.platform)
+        if first.result in second and first.origin in present
+    ]
+    if not pairs:
+        raise ProjectInvalid(
+            f"No mapping from {project.source.platform} to “{model}” is packaged for what {project.source} holds."
+        )
+    return [save_mapping(project, derive.compose(first, half), position) for position, (first, half) in enumerate(pairs)]
+
+
+@transaction.atomic
+def adopt_entities(project: Project, source: Source, entities: Sequence[str] = ()) -> list[ProjectObject]:
+    """Mirror these entities, or all that the source offers; their mapping is derived when a run is planned."""
+    if not project.mirror:
+        raise ProjectInvalid(f"{project} does not mirror its source; choose packaged objects instead.")
+    infos = {info.name: info for info in source.entities()}
+    unknown = [name for name in entities if name not in infos]
+    if unknown:
+        raise ProjectInvalid(f"{project.source} has no entity “{unknown[0]}”.")
+    return [
+        ProjectObject.objects.create(
+            project=project,
+            position=position,
+            source_entity=name,
+            target_entity=derive.mirror_entity(name),
+            identity=infos[name].id_field,
+            key=derive.MIRROR_KEY,
+        )
+        for position, name in enumerate(entities or infos)
+    ]
+
+
+@transaction.atomic
+def save_mapping(project: Project, mapping: ObjectMapping, position: int) -> ProjectObject:
+    """Store a mapping as the project's object with its rules, in place of an earlier one of the same entities."""
+    chosen, _ = ProjectObject.objects.update_or_create(
+        project=project,
+        source_entity=mapping.source_entity,
+        target_entity=mapping.target_entity,
+        part=mapping.part,
+        defaults={
+            "position": position,
+            "universal": mapping.universal,
+            "identity": mapping.identity,
+            "key": mapping.key,
+            "where": mapping.where.sql if mapping.where else "",
+        },
+    )
+    chosen.fields.all().delete()
+    halves = ((FieldMapping.Half.UNIVERSAL, mapping.to_universal), (FieldMapping.Half.TARGET, mapping.to_target))
+    FieldMapping.objects.bulk_create(
+        FieldMapping(object=chosen, half=half, target=rule.target, rule=codec.rule_to_json(rule.rule), position=place)
+        for half, rules in halves
+        for place, rule in enumerate(rules)
+    )
+    return chosen
+
+
+def object_mapping(chosen: ProjectObject, source: EntitySchema) -> ObjectMapping:
+    """The mapping a run follows for this object: derived from the source for a mirror, else as stored."""
+    if chosen.project.mirror:
+        return derive.mirror(source)
+    rules: dict[str, list[FieldRule]] = {FieldMapping.Half.UNIVERSAL: [], FieldMapping.Half.TARGET: []}
+    for field in chosen.fields.all():
+        rules[field.half].append(FieldRule(field.target, codec.rule_from_json(field.rule)))
+    return ObjectMapping(
+        source_entity=chosen.source_entity,
+        target_entity=chosen.target_entity,
+        identity=chosen.identity,
+        key=chosen.key,
+        to_target=tuple(rules[FieldMapping.Half.TARGET]),
+        to_universal=tuple(rules[FieldMapping.Half.UNIVERSAL]),
+        universal=chosen.universal,
+        part=chosen.part,
+        where=Formula(chosen.where) if chosen.where else None,
+    )
+
+
+def value_maps(project: Project) -> Mapping[str, Mapping[str, str | None]]:
+    """The project's value maps by name."""
+    return dict(project.value_maps.values_list("name", "entries"))

@@ -1,0 +1,69 @@
+"""The states of runs, chunks and records, and which may follow which."""
+
+from collections.abc import Mapping
+
+from django.db import models
+
+
+class RunKind(models.TextChoices):
+    LOAD = "load", "Load"
+
+
+class RunState(models.TextChoices):
+    QUEUED = "queued", "Queued"
+    RUNNING = "running", "Running"
+    PAUSING = "pausing", "Pausing"
+    PAUSED = "paused", "Paused"
+    CANCELLING = "cancelling", "Cancelling"
+    CANCELLED = "cancelled", "Cancelled"
+    COMPLETED = "completed", "Completed"
+    COMPLETED_WITH_ERRORS = "completed_with_errors", "Completed with record errors"
+    FAILED = "failed", "Failed"
+    CRASHED = "crashed", "Crashed"
+
+
+ACTIVE = frozenset({RunState.QUEUED, RunState.RUNNING, RunState.PAUSING, RunState.CANCELLING})
+"""Workers have something to do for these."""
+OPEN = ACTIVE | {RunState.PAUSED}
+"""Only one run of a project may be open: two would write the same records."""
+RESUMABLE = frozenset({RunState.PAUSED, RunState.FAILED, RunState.CRASHED})
+TERMINAL = frozenset(RunState) - OPEN
+
+TRANSITIONS: Mapping[RunState, frozenset[RunState]] = {
+    RunState.RUNNING: frozenset({RunState.QUEUED}),
+    RunState.PAUSING: frozenset({RunState.QUEUED, RunState.RUNNING}),
+    RunState.PAUSED: frozenset({RunState.PAUSING}),
+    RunState.CANCELLING: OPEN - {RunState.CANCELLING},
+    RunState.CANCELLED: frozenset({RunState.CANCELLING}),
+    RunState.QUEUED: RESUMABLE,
+    RunState.COMPLETED: frozenset({RunState.RUNNING}),
+    RunState.COMPLETED_WITH_ERRORS: frozenset({RunState.RUNNING}),
+    RunState.FAILED: ACTIVE,
+    RunState.CRASHED: ACTIVE,
+}
+"""New state → the states it may follow."""
+
+
+class ChunkState(models.TextChoices):
+    STAGED = "staged", "Staged"
+    LOADING = "loading", "Loading"
+    LOADED = "loaded", "Loaded"
+    VERIFIED = "verified", "Verified"
+    FAILED = "failed", "Failed"
+
+
+class RecordState(models.TextChoices):
+    """Pending has no row: a record is pending while the chunk that carries it is staged or loading."""
+
+    LOADED = "loaded", "Loaded"
+    UNCHANGED = "unchanged", "Unchanged"
+    DEFERRED = "deferred", "Deferred"
+    REJECTED = "rejected", "Rejected"
+    SKIPPED = "skipped", "Skipped"
+
+
+class EventLevel(models.TextChoices):
+    INFO = "info", "Info"
+    WAIT = "wait", "Waiting"
+    WARNING = "warning", "Warning"
+    ERROR = "error", "Error"

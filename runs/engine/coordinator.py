@@ -1,0 +1,170 @@
+"""Moves a run forward, one claimed piece at a time, and decides what an error means for it.
+
+Any number of workers may call ``advance`` for the same run at once; leases keep them apart. This is the
+only place that catches everything: an error nobody foresaw ends the run as crashed, with a number that
+leads from the run's page to the log.
+"""
+
+import logging
+import random
+import uuid
+from collections.abc import Callable
+from enum import StrEnum
+
+from django.db import InterfaceError, OperationalError, transaction
+from psycopg import InterfaceError as DriverInterfaceError
+from psycopg import OperationalError as DriverOperationalError
+
+from connectors.errors import FatalError, RateLimited, RetryableError
+from orgs.sealing import SealBroken
+from projects.mapping.compiler import MappingInvalid
+from projects.ordering import OrderImpossible
+from runs import events, leases, transitions
+from runs.choices import EventLevel, RunState
+from runs.engine.extract import extract
+from runs.engine.finish import finish
+from runs.engine.load import load
+from runs.engine.plan import NothingToDo, plan
+from runs.engine.reconcile import reconcile
+from runs.engine.relink import relink
+from runs.engine.session import Session
+from runs.engine.work import Task, Work, held, next_work
+from runs.leases import LeaseLost
+from runs.models import Run
+
+logger = logging.getLogger(__name__)
+
+MAX_ATTEMPTS = 8
+"""Claims of one piece without a result, after which a person must look."""
+LONGEST_BACKOFF = 300.0
+"""Seconds."""
+EXTRACT_PAGES = 20
+"""Pages a worker reads before it looks whether something waits to be loaded."""
+
+DATABASE_GONE = (OperationalError, InterfaceError, DriverOperationalError, DriverInterfaceError)
+EXPECTED = (FatalError, SealBroken, MappingInvalid, OrderImpossible, NothingToDo)
+
+
+class Progress(StrEnum):
+    BUSY = "busy"
+    """The time is up and there is more to do."""
+    IDLE = "idle"
+    """Nothing is free now: others are at it, or it waits for a time to come."""
+    STOPPED = "stopped"
+    """The run is not for workers any more."""
+
+
+def advance(run_id: int, *, stop: Callable[[], bool]) -> Progress:
+    """Work on the run until ``stop`` says so or nothing is left to claim.
+
+    Raises only where our own database is out of reach; leases then expire and others go on.
+    """
+    with Session(run_id) as session:
+        while settle(run_id):
+            work = next_work(run_id)
+            if work is None:
+                return Progress.IDLE
+            _perform(session, work, stop)
+            if stop():
+                return Progress.BUSY
+    return Progress.STOPPED
+
+
+def settle(run_id: int) -> bool:
+    """Do what people asked for (start, pause, cancel); true where the run is to go on."""
+    state = Run.objects.values_list("state", flat=True).get(pk=run_id)
+    if state == RunState.QUEUED:
+        return transitions.move(run_id, RunState.RUNNING, reason="Started.") or settle(run_id)
+    if state == RunState.PAUSING and not held(run_id):
+        transitions.move(run_id, RunState.PAUSED, reason="Paused; everything done so far is kept.")
+    if state == RunState.CANCELLING and not held(run_id):
+        transitions.move(run_id, RunState.CANCELLED, reason="Cancelled; what was loaded stays in the target.")
+    return state == RunState.RUNNING
+
+
+def _perform(session: Session, work: Work, stop: Callable[[], bool]) -> None:
+    try:
+        if work.lease.attempts > MAX_ATTEMPTS:
+            _give_up(session.run.pk, work)
+        else:
+            _do(session, work, stop)
+    except LeaseLost:
+        logger.info("lease lost: %s %s", work.task, work.lease)
+    except RetryableError as error:
+        _wait(session.run.pk, work, error)
+    except DATABASE_GONE:
+        raise
+    except EXPECTED as error:
+        _end(session.run.pk, work, RunState.FAILED, str(error))
+    except Exception:
+        number = uuid.uuid4().hex[:8]
+        logger.exception("incident %s in run %s (%s)", number, session.run.pk, work.task)
+        _end(
+            session.run.pk,
+            work,
+            RunState.CRASHED,
+            f"An error in our own code stopped the run while it was to {work.task}; incident {number} in the log tells more.",
+        )
+
+
+def _do(session: Session, work: Work, stop: Callable[[], bool]) -> None:
+    match work.task:
+        case Task.PLAN:
+            plan(session, work.lease)
+        case Task.EXTRACT:
+            _extract(session, work, stop)
+        case Task.LOAD:
+            load(session, work.lease)
+        case Task.RELINK:
+            relink(session, work.lease)
+        case Task.RECONCILE:
+            reconcile(session, work.lease)
+        case Task.FINISH:
+            finish(session, work.lease)
+
+
+def _extract(session: Session, work: Work, stop: Callable[[], bool]) -> None:
+    pages = 0
+
+    def enough() -> bool:
+        nonlocal pages
+        pages += 1
+        return pages >= EXTRACT_PAGES or stop() or not settle(session.run.pk)
+
+    extract(session, work.lease, stop=enough)
+    leases.release(work.lease, attempts=0)
+
+
+def _wait(run_id: int, work: Work, error: RetryableError) -> None:
+    """Put the piece back until the platform may answer; the wait shows on the run's page."""
+    if isinstance(error, RateLimited):
+        seconds, attempts = error.retry_after, work.lease.attempts - 1
+    else:
+        backoff = min(LONGEST_BACKOFF, 2.0**work.lease.attempts)
+        seconds, attempts = backoff * random.uniform(0.5, 1.0), work.lease.attempts  # noqa: S311 - jitter
+    try:
+        with transaction.atomic():
+            leases.release(work.lease, wait_seconds=seconds, attempts=attempts)
+            events.tell_wait(run_id, str(error), seconds=seconds)
+    except LeaseLost:
+        logger.info("lease lost while waiting: %s", work.lease)
+
+
+def _give_up(run_id: int, work: Work) -> None:
+    """A piece that no worker ever finished: a chunk is set aside, anything else stops the run."""
+    said = f"To {work.task} was tried {MAX_ATTEMPTS} times without a result"
+    if work.task is Task.LOAD:
+        with transaction.atomic():
+            leases.settle(work.lease, "state = 'failed'", [])
+            events.tell(run_id, f"{said}; chunk {work.lease.id} is set aside.", level=EventLevel.ERROR)
+        return
+    _end(run_id, work, RunState.FAILED, f"{said}; see the waits above for the causes, then resume the run.")
+
+
+def _end(run_id: int, work: Work, state: RunState, reason: str) -> None:
+    with transaction.atomic():
+        transitions.move(run_id, state, reason=reason, level=EventLevel.ERROR)
+        try:
+            leases.release(work.lease, attempts=0)
+        except LeaseLost:
+            logger.info("lease lost while ending: %s", work.lease)

@@ -1,0 +1,139 @@
+"""Plan: describe both sides, make what a mirror lacks, check every mapping, and lay out steps in waves."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import orjson
+from django.db import transaction
+
+from connectors.types import EntitySchema, FieldInfo, FieldType
+from projects import services as projects
+from projects.definitions import schema_to_json
+from projects.mapping import codec
+from projects.mapping.compiler import CompiledMapping, compile_mapping
+from projects.mapping.specification import ObjectMapping
+from projects.models import ProjectObject
+from projects.ordering import Node, plan_order
+from runs import events, leases, ledger
+from runs.engine.session import Session
+from runs.leases import Lease
+from runs.models import Run, Step
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """One object of the run as it will be done."""
+
+    object: ProjectObject
+    mapping: ObjectMapping
+    source: EntitySchema
+    target: EntitySchema
+    compiled: CompiledMapping
+
+
+class NothingToDo(Exception):
+    """The project moves no object."""
+
+
+def plan(session: Session, lease: Lease) -> None:
+    """Write the run's steps. Raises MappingInvalid, OrderImpossible, NothingToDo, connector errors, LeaseLost."""
+    objects = list(session.run.project.objects.filter(enabled=True).select_related("project"))
+    if not objects:
+        raise NothingToDo("The project has no enabled object: choose what to move, then start again.")
+    sources = {chosen.pk: _describe_source(session, chosen, objects) for chosen in objects}
+    changes = _make_room(session, objects, sources) if session.run.project.mirror else []
+    planned = [_check(session, chosen, sources[chosen.pk]) for chosen in objects]
+    waves = _waves(planned)
+    planned.sort(key=lambda item: (waves[item.object.pk], item.object.position, item.object.pk))
+    expected = [session.source.count(item.mapping.source_entity) for item in planned]
+    with transaction.atomic():
+        leases.settle(lease, "planned_at = clock_timestamp(), mapping_digest = %s", [_digest(planned)])
+        ledger.ensure_partition(session.run.project_id)
+        Step.objects.bulk_create(
+            _step(session.run, item, position, waves[item.object.pk], count)
+            for position, (item, count) in enumerate(zip(planned, expected, strict=True))
+        )
+        for change in changes:
+            events.tell(session.run.pk, change)
+        events.tell(session.run.pk, f"Planned {len(planned)} objects in {len(set(waves.values()))} waves.")
+
+
+def _describe_source(session: Session, chosen: ProjectObject, objects: Sequence[ProjectObject]) -> EntitySchema:
+    schema = projects.describe(session.run.project.source, chosen.source_entity, session.source)
+    if not session.run.project.mirror:
+        return schema
+    moved = {other.source_entity for other in objects}
+    return EntitySchema(schema.entity, tuple(_within(field, moved) for field in schema.fields))
+
+
+def _within(field: FieldInfo, moved: set[str]) -> FieldInfo:
+    """The field as a mirror of only the ``moved`` entities can hold it: other references stay plain text."""
+    references = tuple(entity for entity in field.references if entity in moved)
+    if field.type == FieldType.REFERENCE and len(references) != 1:
+        return replace(field, type=FieldType.TEXT, references=())
+    return replace(field, references=references)
+
+
+def _make_room(
+    session: Session, objects: Sequence[ProjectObject], sources: dict[int, EntitySchema]
+) -> list[str]:
+    """Create the tables and columns that a mirror lacks, referenced ones first; one sentence per change."""
+    tables = {chosen.source_entity: chosen.target_entity for chosen in objects}
+    by_entity = {chosen.source_entity: chosen for chosen in objects}
+    nodes = [
+        Node(name, tuple((field.name, to, False) for field in sources[chosen.pk].fields for to in field.references))
+        for name, chosen in by_entity.items()
+    ]
+    changes: list[str] = []
+    for name in (name for wave in plan_order(nodes).waves for name in wave):
+        source = sources[by_entity[name].pk]
+        fields = tuple(replace(field, references=tuple(tables[to] for to in field.references)) for field in source.fields)
+        wanted = EntitySchema(replace(source.entity, name=tables[name]), fields)
+        changes.extend(session.target.ensure_entity(wanted, key=by_entity[name].key))
+    return changes
+
+
+def _check(session: Session, chosen: ProjectObject, source: EntitySchema) -> Planned:
+    mapping = projects.object_mapping(chosen, source)
+    target = projects.describe(session.run.project.target, mapping.target_entity, session.target)
+    compiled = compile_mapping(mapping, source, target, projects.value_maps(session.run.project))
+    return Planned(chosen, mapping, source, target, compiled)
+
+
+def _waves(planned: Sequence[Planned]) -> dict[int, int]:
+    """Project object id → wave. A reference to an entity waits for every object made of that entity."""
+    makers: dict[str, list[str]] = {}
+    for item in planned:
+        makers.setdefault(item.mapping.source_entity, []).append(str(item.object.pk))
+    nodes = [
+        Node(
+            str(item.object.pk),
+            tuple(
+                (use.field, maker, use.required)
+                for use in item.compiled.references
+                for entity in use.entities
+                for maker in makers.get(entity, ())
+            ),
+        )
+        for item in planned
+    ]
+    return {int(name): number for number, wave in enumerate(plan_order(nodes).waves) for name in wave}
+
+
+def _digest(planned: Sequence[Planned]) -> str:
+    stored = [codec.mapping_to_json(item.mapping) for item in planned]
+    return hashlib.sha256(orjson.dumps(stored, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+def _step(run: Run, item: Planned, position: int, wave: int, expected: int | None) -> Step:
+    return Step(
+        run=run,
+        object=item.object,
+        position=position,
+        wave=wave,
+        mapping=codec.mapping_to_json(item.mapping),
+        source_schema=schema_to_json(item.source),
+        target_schema=schema_to_json(item.target),
+        expected=expected,
+    )

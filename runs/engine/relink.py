@@ -1,0 +1,27 @@
+"""Relink: bring the records that waited for a parent again, now that everything else is loaded."""
+
+from dataclasses import fields
+
+import polars as pl
+
+from runs import ledger, payload
+from runs.choices import RecordState
+from runs.engine.load import bring
+from runs.engine.session import Session
+from runs.leases import Lease
+from runs.ledger import Counts
+from runs.models import Chunk
+
+
+def relink(session: Session, lease: Lease) -> None:
+    """Write the references of a loaded chunk that could not be written before. Raises as ``load`` does."""
+    chunk = Chunk.objects.defer(None).get(pk=lease.id)
+    bench = session.bench(chunk.step_id)
+    frame = payload.unpack(chunk.payload, purpose=payload.PAYLOAD)
+    identity = bench.mapping.identity
+    known = ledger.known(bench.place, frame[identity].drop_nulls())
+    waiting = known.filter(pl.col("state") == RecordState.DEFERRED)["source_id"]
+    landing = bring(session, bench, lease, chunk, frame.filter(pl.col(identity).is_in(waiting.implode())))
+    earlier = {field.name: getattr(chunk, field.name) for field in fields(Counts)} | {"deferred": 0}
+    total = {name: count + getattr(landing.counts, name) for name, count in earlier.items()}
+    ledger.record(lease, bench.place, landing.outcomes, landing.findings, Counts(**total), relinked=True)

@@ -1,0 +1,82 @@
+"""What one worker holds open while it drives a run: the two connectors, and the compiled mapping of each step."""
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from django.db.models import F
+
+from connectors.base import Source, Target
+from orgs import services as orgs
+from projects.definitions import schema_from_json
+from projects.mapping import codec
+from projects.mapping.compiler import CompiledMapping, compile_mapping
+from projects.mapping.specification import ObjectMapping
+from projects.services import value_maps
+from runs.ledger import Place
+from runs.models import Run, Step
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """One step's tools: its mapping, compiled against the schemas the run started with."""
+
+    place: Place
+    mapping: ObjectMapping
+    compiled: CompiledMapping
+    parents: Mapping[str, tuple[int, ...]]
+    """Source entity → ids of the project objects whose id map resolves references to it."""
+
+    @property
+    def entity(self) -> str:
+        return self.mapping.target_entity
+
+
+class Session(AbstractContextManager["Session"]):
+    """Opened lazily, closed together; counts the requests it caused into the run."""
+
+    def __init__(self, run_id: int) -> None:
+        self.run = Run.objects.select_related("project__source", "project__target").get(pk=run_id)
+        self._stack = ExitStack()
+        self._benches: dict[int, Bench] = {}
+
+    @cached_property
+    def source(self) -> Source:
+        return self._stack.enter_context(orgs.open_source(self.run.project.source))
+
+    @cached_property
+    def target(self) -> Target:
+        return self._stack.enter_context(orgs.open_target(self.run.project.target))
+
+    def bench(self, step_id: int) -> Bench:
+        if step_id not in self._benches:
+            self._benches[step_id] = self._set_up(Step.objects.get(pk=step_id))
+        return self._benches[step_id]
+
+    def _set_up(self, step: Step) -> Bench:
+        mapping = codec.mapping_from_json(step.mapping)
+        compiled = compile_mapping(
+            mapping, schema_from_json(step.source_schema), schema_from_json(step.target_schema), self._value_maps
+        )
+        place = Place(self.run.project_id, step.object_id, self.run.pk, step.pk, mapping.part)
+        return Bench(place, mapping, compiled, self._objects_by_entity)
+
+    @cached_property
+    def _value_maps(self) -> Mapping[str, Mapping[str, str | None]]:
+        return value_maps(self.run.project)
+
+    @cached_property
+    def _objects_by_entity(self) -> Mapping[str, tuple[int, ...]]:
+        found: dict[str, tuple[int, ...]] = {}
+        for pk, entity in self.run.project.objects.values_list("pk", "source_entity"):
+            found[entity] = (*found.get(entity, ()), pk)
+        return found
+
+    def __exit__(self, *error: Any) -> None:
+        opened = [self.__dict__[name] for name in ("source", "target") if name in self.__dict__]
+        calls = sum(connector.calls for connector in opened)
+        self._stack.close()
+        if calls:
+            Run.objects.filter(pk=self.run.pk).update(api_calls=F("api_calls") + calls)

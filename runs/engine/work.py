@@ -1,0 +1,117 @@
+"""What there is to do next in a run: one ordered question to the database, answered with a lease."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from django.db import connection
+
+from runs import leases
+from runs.leases import CHUNK, RUN, STEP, Lease
+
+
+class Task(StrEnum):
+    """In the order in which a run goes through them; loading and extracting overlap."""
+
+    PLAN = "plan"
+    EXTRACT = "extract"
+    LOAD = "load"
+    RELINK = "relink"
+    RECONCILE = "reconcile"
+    FINISH = "finish"
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    task: Task
+    lease: Lease
+
+
+FREE = "available_at <= clock_timestamp() AND (lease_until IS NULL OR lease_until < clock_timestamp())"
+
+PLANNING = f"SELECT id FROM {RUN} WHERE id = %s AND planned_at IS NULL AND {FREE} FOR UPDATE SKIP LOCKED"
+FINISHING = f"SELECT id FROM {RUN} WHERE id = %s AND planned_at IS NOT NULL AND {FREE} FOR UPDATE SKIP LOCKED"
+EXTRACTING = f"""
+    SELECT id FROM {STEP} WHERE run_id = %s AND extracted_at IS NULL AND {FREE}
+     ORDER BY position FOR UPDATE SKIP LOCKED"""
+# A wave opens when every step of the lower ones has been read and loaded: its references then resolve.
+LOADING = f"""
+    SELECT c.id FROM {CHUNK} c JOIN {STEP} s ON s.id = c.step_id
+     WHERE c.run_id = %s AND c.state IN ('staged', 'loading')
+       AND c.available_at <= clock_timestamp() AND (c.lease_until IS NULL OR c.lease_until < clock_timestamp())
+       AND s.wave <= (
+           SELECT min(w.wave) FROM {STEP} w WHERE w.run_id = c.run_id
+              AND (w.extracted_at IS NULL
+                   OR EXISTS (SELECT 1 FROM {CHUNK} o WHERE o.run_id = w.run_id AND o.step_id = w.id
+                                 AND o.state IN ('staged', 'loading'))))
+     ORDER BY s.wave, c.id FOR UPDATE OF c SKIP LOCKED"""
+RELINKING = f"""
+    SELECT c.id FROM {CHUNK} c JOIN {STEP} s ON s.id = c.step_id
+     WHERE c.run_id = %s AND c.state = 'loaded' AND c.deferred > 0 AND c.relinked_at IS NULL
+       AND c.available_at <= clock_timestamp() AND (c.lease_until IS NULL OR c.lease_until < clock_timestamp())
+       AND s.wave = (
+           SELECT min(w.wave) FROM {STEP} w JOIN {CHUNK} o ON o.step_id = w.id
+            WHERE o.run_id = c.run_id AND o.state = 'loaded' AND o.deferred > 0 AND o.relinked_at IS NULL)
+     ORDER BY c.id FOR UPDATE OF c SKIP LOCKED"""
+RECONCILING = f"SELECT id FROM {CHUNK} WHERE run_id = %s AND state = 'loaded' AND {FREE} ORDER BY id FOR UPDATE SKIP LOCKED"
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """How far the run is: what is not done yet, whoever may hold it."""
+
+    planned: bool
+    unread: int
+    unloaded: int
+    unlinked: int
+    unverified: int
+
+
+def left(run_id: int) -> Left:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"""SELECT (SELECT planned_at IS NOT NULL FROM {RUN} WHERE id = %(run)s),
+                       (SELECT count(*) FROM {STEP} WHERE run_id = %(run)s AND extracted_at IS NULL),
+                       count(*) FILTER (WHERE state IN ('staged', 'loading')),
+                       count(*) FILTER (WHERE state = 'loaded' AND deferred > 0 AND relinked_at IS NULL),
+                       count(*) FILTER (WHERE state = 'loaded')
+                  FROM {CHUNK} WHERE run_id = %(run)s""",
+            {"run": run_id},
+        )
+        return Left(*cursor.fetchone())
+
+
+def next_work(run_id: int) -> Work | None:
+    """Claim the most useful free piece of the run, or None where others hold all there is.
+
+    Loading goes before reading: what is staged is one crash further from the target.
+    """
+    todo = left(run_id)
+    if not todo.planned:
+        return _claim(Task.PLAN, RUN, PLANNING, run_id)
+    if todo.unread or todo.unloaded:
+        return (
+            _claim(Task.LOAD, CHUNK, LOADING, run_id, assign=", state = 'loading'") if todo.unloaded else None
+        ) or _claim(Task.EXTRACT, STEP, EXTRACTING, run_id)
+    if todo.unlinked:
+        return _claim(Task.RELINK, CHUNK, RELINKING, run_id)
+    if todo.unverified:
+        return _claim(Task.RECONCILE, CHUNK, RECONCILING, run_id)
+    return _claim(Task.FINISH, RUN, FINISHING, run_id)
+
+
+def _claim(task: Task, table: str, candidates: str, run_id: int, *, assign: str = "") -> Work | None:
+    lease = leases.claim(table, candidates, [run_id], assign=assign)
+    return Work(task, lease) if lease else None
+
+
+def held(run_id: int) -> int:
+    """How many pieces of the run somebody is at work on now."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            " UNION ALL ".join(
+                f"SELECT count(*) FROM {table} WHERE {column} = %(run)s AND lease_until > clock_timestamp()"
+                for table, column in ((RUN, "id"), (STEP, "run_id"), (CHUNK, "run_id"))
+            ),
+            {"run": run_id},
+        )
+        return sum(count for (count,) in cursor.fetchall())

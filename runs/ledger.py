@@ -1,0 +1,218 @@
+"""The only writer of chunks, tracked records and findings: every write is bulk, fenced and in one transaction.
+
+Frames here are what the engine's steps hand over:
+
+- *outcomes*: ``source_id, part, state, target_id, key, hash, code, reason`` (all String; ``hash`` is 32
+  hex digits or null), one row per record;
+- *findings*: ``source_id, part, field, value, rule, message, severity`` (all String).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import polars as pl
+from django.db import connection, transaction
+
+from connectors.clients.postgresql import copy_frame
+from connectors.types import Cursor
+from psycopg import sql
+from psycopg.types.json import Jsonb
+from runs import leases, payload
+from runs.leases import Lease
+from runs.models import Finding
+
+OUTCOME_COLUMNS = ("source_id", "part", "state", "target_id", "key", "hash", "code", "reason")
+FINDING_COLUMNS = ("source_id", "part", "field", "value", "rule", "message", "severity")
+KNOWN_SCHEMA = {name: pl.String for name in ("source_id", "part", "target_id", "key", "hash", "state")}
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What became of a chunk's records; they add up to the chunk's ``records``."""
+
+    created: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    deferred: int = 0
+    rejected: int = 0
+    skipped: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What reconciliation found in one chunk."""
+
+    records: int
+    fields: int
+    missing: int
+    mismatches: int
+
+
+def ensure_partition(project_id: int) -> None:
+    """Give the project its own partition of the tracked records, so that erasing it is one DROP."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            sql.SQL("CREATE TABLE IF NOT EXISTS {} PARTITION OF runs_trackedrecord FOR VALUES IN ({})")
+            .format(sql.Identifier(f"runs_trackedrecord_p{project_id}"), sql.Literal(project_id))
+            .as_string(None)
+        )
+
+
+def stage(step: Lease, frame: pl.DataFrame, cursor_after: Cursor | None) -> None:
+    """Commit one page: its chunk, and where reading continues. A crash neither loses nor repeats it.
+
+    An empty page only moves the cursor. ``cursor_after`` None ends the extraction. Raises LeaseLost.
+    """
+    sealed = payload.pack(frame, purpose=payload.PAYLOAD) if frame.height else b""
+    with transaction.atomic():
+        leases.write(
+            step,
+            """cursor = %s, read = read + %s, started_at = coalesce(started_at, clock_timestamp()),
+               extracted_at = CASE WHEN %s THEN clock_timestamp() END""",
+            [Jsonb(cursor_after), frame.height, cursor_after is None],
+        )
+        if frame.height:
+            with connection.cursor() as cursor:
+                cursor.execute(
+                    """INSERT INTO runs_chunk (run_id, step_id, sequence, payload, records)
+                       SELECT s.run_id, s.id,
+                              (SELECT coalesce(max(c.sequence) + 1, 0) FROM runs_chunk c WHERE c.step_id = s.id), %s, %s
+                         FROM runs_step s WHERE s.id = %s""",
+                    [sealed, frame.height, step.id],
+                )
+
+
+def intend(chunk: Lease, before: pl.DataFrame) -> None:
+    """Commit what the target holds under the keys about to be written, before anything is sent."""
+    leases.write(chunk, "before = %s", [payload.pack(before, purpose=payload.BEFORE)])
+
+
+def record(
+    chunk: Lease, place: "Place", outcomes: pl.DataFrame, findings: pl.DataFrame, counts: Counts, *, relinked: bool
+) -> None:
+    """Commit what became of a chunk's records: tracked records, findings, counts and state as one.
+
+    Raises LeaseLost, and then nothing is written.
+    """
+    with transaction.atomic():
+        leases.settle(
+            chunk,
+            """state = 'loaded', created = %s, updated = %s, unchanged = %s, deferred = %s, rejected = %s,
+               skipped = %s, loaded_at = coalesce(loaded_at, clock_timestamp()),
+               relinked_at = CASE WHEN %s THEN clock_timestamp() END""",
+            [
+                counts.created, counts.updated, counts.unchanged, counts.deferred, counts.rejected, counts.skipped,
+                relinked,
+            ],
+        )  # fmt: skip
+        _track(place, chunk.id, outcomes)
+        _replace_findings(place, chunk.id, Finding.Phase.LOAD, findings)
+
+
+def verified(chunk: Lease, place: "Place", verdict: Verdict, findings: pl.DataFrame) -> None:
+    """Commit what reading a chunk back found. Raises LeaseLost."""
+    with transaction.atomic():
+        leases.settle(
+            chunk,
+            """state = 'verified', verified_records = %s, verified_fields = %s, missing = %s, mismatches = %s,
+               verified_at = clock_timestamp()""",
+            [verdict.records, verdict.fields, verdict.missing, verdict.mismatches],
+        )
+        _replace_findings(place, chunk.id, Finding.Phase.VERIFY, findings)
+
+
+def known(place: "Place", source_ids: pl.Series) -> pl.DataFrame:
+    """Where these records stand: the columns of ``KNOWN_SCHEMA``; unknown ids are absent."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """SELECT source_id, part, target_id, key, replace(hash::text, '-', ''), state FROM runs_trackedrecord
+                WHERE project_id = %s AND object_id = %s AND part = %s AND source_id = ANY(%s)""",
+            [place.project_id, place.object_id, place.part, source_ids.to_list()],
+        )
+        return pl.DataFrame(cursor.fetchall(), schema=KNOWN_SCHEMA, orient="row")
+
+
+def id_map(project_id: int, object_ids: Sequence[int], source_ids: pl.Series) -> pl.DataFrame:
+    """``source_id, target_id`` of those of the records that have a place in the target."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """SELECT source_id, target_id FROM runs_trackedrecord
+                WHERE project_id = %s AND object_id = ANY(%s) AND source_id = ANY(%s) AND target_id IS NOT NULL""",
+            [project_id, list(object_ids), source_ids.to_list()],
+        )
+        return pl.DataFrame(cursor.fetchall(), schema={"source_id": pl.String, "target_id": pl.String}, orient="row")
+
+
+def standing(project_id: int, object_ids: Sequence[int], source_ids: pl.Series) -> Mapping[str, str]:
+    """Source id → state, for telling why a parent is not there."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """SELECT source_id, state FROM runs_trackedrecord
+                WHERE project_id = %s AND object_id = ANY(%s) AND source_id = ANY(%s)""",
+            [project_id, list(object_ids), source_ids.to_list()],
+        )
+        return dict(cursor.fetchall())
+
+
+def landed(project_id: int, object_ids: Sequence[int], *, prefix: str) -> int:
+    """How many tracked records of these objects are in the target under keys beginning with ``prefix``."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """SELECT count(*) FROM runs_trackedrecord
+                WHERE project_id = %s AND object_id = ANY(%s) AND target_id IS NOT NULL AND starts_with(key, %s)""",
+            [project_id, list(object_ids), prefix],
+        )
+        return int(cursor.fetchone()[0])
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a chunk's records belong."""
+
+    project_id: int
+    object_id: int
+    run_id: int
+    step_id: int
+    part: str = ""
+
+
+def _track(place: Place, chunk_id: int, outcomes: pl.DataFrame) -> None:
+    if not outcomes.height:
+        return
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """CREATE TEMP TABLE IF NOT EXISTS ledger_outcomes (source_id text, part text, state text, target_id text,
+               key text, hash uuid, code text, reason text) ON COMMIT DELETE ROWS"""
+        )
+        copy_frame(cursor, sql.Identifier("ledger_outcomes"), outcomes.select(OUTCOME_COLUMNS))
+        cursor.execute(
+            """INSERT INTO runs_trackedrecord AS known
+                      (project_id, object_id, source_id, part, state, target_id, key, hash, code, reason, run_id, chunks)
+               SELECT %s, %s, source_id, part, state, target_id, key, hash, code, reason, %s, ARRAY[%s::bigint]
+                 FROM ledger_outcomes
+               ON CONFLICT (project_id, object_id, source_id, part) DO UPDATE
+                  SET state = excluded.state, target_id = coalesce(excluded.target_id, known.target_id),
+                      key = coalesce(excluded.key, known.key), hash = coalesce(excluded.hash, known.hash),
+                      code = excluded.code, reason = excluded.reason, run_id = excluded.run_id,
+                      chunks = CASE WHEN known.chunks @> excluded.chunks THEN known.chunks
+                                    ELSE known.chunks || excluded.chunks END""",
+            [place.project_id, place.object_id, place.run_id, chunk_id],
+        )
+
+
+def _replace_findings(place: Place, chunk_id: int, phase: Finding.Phase, findings: pl.DataFrame) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("DELETE FROM runs_finding WHERE chunk_id = %s AND phase = %s", [chunk_id, phase])
+        if not findings.height:
+            return
+        rows = findings.select(
+            pl.lit(place.run_id).alias("run_id"),
+            pl.lit(place.step_id).alias("step_id"),
+            pl.lit(chunk_id).alias("chunk_id"),
+            pl.lit(str(phase)).alias("phase"),
+            *FINDING_COLUMNS,
+        )
+        target = sql.SQL("runs_finding ({})").format(sql.SQL(", ").join(map(sql.Identifier, rows.columns)))
+        copy_frame(cursor, target, rows)
+
+

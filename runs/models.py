@@ -1,0 +1,276 @@
+"""What a run did and where every record stands: runs, steps, chunks, tracked records, findings, events."""
+
+
+from django.conf import settings
+from django.contrib.postgres.fields import ArrayField
+from django.db import models
+from django.db.models.functions import Now
+
+from runs.choices import OPEN, ChunkState, EventLevel, RecordState, RunKind, RunState
+
+
+class Leased(models.Model):
+    """A row that one worker at a time may work on (see ``runs.leases``).
+
+    ``fence`` grows with every claim; a write that carries an older one changes nothing. All times are the
+    database's. ``attempts`` counts claims, so that a worker killed in the middle counts too.
+    """
+
+    owner = models.CharField(max_length=80, blank=True, db_default="")
+    fence = models.PositiveIntegerField(default=0, db_default=0)
+    lease_until = models.DateTimeField(null=True)
+    attempts = models.PositiveSmallIntegerField(default=0, db_default=0)
+    available_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        abstract = True
+
+
+class Run(Leased):
+    """One pass of a project's records through the engine. The lease is for planning and for finishing it."""
+
+    project = models.ForeignKey("projects.Project", on_delete=models.PROTECT, related_name="runs")
+    kind = models.CharField(max_length=12, choices=RunKind, default=RunKind.LOAD)
+    state = models.CharField(max_length=24, choices=RunState, default=RunState.QUEUED)
+    reason = models.TextField(blank=True, help_text="Why the run stands where it does, for staff.")
+    started_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+")
+    mapping_digest = models.CharField(max_length=64, blank=True, help_text="SHA-256 over the mappings this run follows.")
+    created_at = models.DateTimeField(db_default=Now())
+    started_at = models.DateTimeField(null=True)
+    planned_at = models.DateTimeField(null=True)
+    finished_at = models.DateTimeField(null=True)
+    api_calls = models.PositiveIntegerField(default=0, db_default=0)
+
+    class Meta:
+        ordering = ("-id",)
+        constraints = (
+            models.UniqueConstraint(
+                fields=("project",), condition=models.Q(state__in=sorted(OPEN)), name="one_open_run_per_project"
+            ),
+            models.CheckConstraint(condition=models.Q(state__in=RunState.values), name="run_state_known"),
+            models.CheckConstraint(condition=models.Q(kind__in=RunKind.values), name="run_kind_known"),
+        )
+        permissions = (("control_run", "Can start, pause, resume and cancel runs"),)
+
+    def __str__(self) -> str:
+        return f"Run {self.pk}"
+
+
+class Step(Leased):
+    """One object of a run. The lease is for reading its source entity, which one worker does at a time.
+
+    ``mapping``, ``source_schema`` and ``target_schema`` are what the run started with: editing the project
+    while it runs changes the next run, not this one. ``cursor`` continues after the last staged chunk.
+    """
+
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="steps")
+    object = models.ForeignKey("projects.ProjectObject", on_delete=models.PROTECT, related_name="+")
+    position = models.PositiveIntegerField()
+    wave = models.PositiveIntegerField(help_text="Loads after all steps of lower waves.")
+    mapping = models.JSONField()
+    source_schema = models.JSONField()
+    target_schema = models.JSONField()
+    cursor = models.JSONField(null=True)
+    expected = models.PositiveBigIntegerField(null=True, help_text="The source's own count, where it gives one.")
+    read = models.PositiveBigIntegerField(default=0, db_default=0)
+    started_at = models.DateTimeField(null=True)
+    extracted_at = models.DateTimeField(null=True)
+    extra = models.PositiveBigIntegerField(null=True, help_text="Target records under our keys that nobody tracks.")
+
+    class Meta:
+        ordering = ("position",)
+        constraints = (
+            models.UniqueConstraint("run", "object", name="step_once_per_run"),
+            models.UniqueConstraint("run", "position", name="step_position_once_per_run"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.mapping['source_entity']} → {self.mapping['target_entity']}"
+
+
+class ChunkManager(models.Manager["Chunk"]):
+    """Leaves the payloads in the database unless they are asked for."""
+
+    def get_queryset(self) -> models.QuerySet["Chunk"]:
+        return super().get_queryset().defer("payload", "before")
+
+
+class Chunk(Leased):
+    """The unit of work: a few thousand source records, and what became of them.
+
+    ``payload`` holds the source frame and ``before`` the target's rows as they were before we first wrote
+    (columns of ``Target.fetch``), both as sealed Parquet. ``before`` is committed before anything is sent:
+    its presence is the intent to write these keys, and after a crash it tells created from updated.
+    The six outcome counts add up to ``records`` once the chunk is loaded.
+    """
+
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="chunks")
+    step = models.ForeignKey(Step, on_delete=models.CASCADE, related_name="chunks")
+    sequence = models.PositiveIntegerField()
+    state = models.CharField(max_length=8, choices=ChunkState, default=ChunkState.STAGED, db_default=ChunkState.STAGED)
+    payload = models.BinaryField()
+    before = models.BinaryField(null=True)
+    records = models.PositiveIntegerField()
+    created = models.PositiveIntegerField(default=0, db_default=0)
+    updated = models.PositiveIntegerField(default=0, db_default=0)
+    unchanged = models.PositiveIntegerField(default=0, db_default=0)
+    deferred = models.PositiveIntegerField(default=0, db_default=0)
+    rejected = models.PositiveIntegerField(default=0, db_default=0)
+    skipped = models.PositiveIntegerField(default=0, db_default=0)
+    verified_records = models.PositiveIntegerField(default=0, db_default=0)
+    verified_fields = models.PositiveIntegerField(default=0, db_default=0)
+    missing = models.PositiveIntegerField(default=0, db_default=0)
+    mismatches = models.PositiveIntegerField(default=0, db_default=0)
+    staged_at = models.DateTimeField(db_default=Now())
+    loaded_at = models.DateTimeField(null=True)
+    relinked_at = models.DateTimeField(null=True)
+    verified_at = models.DateTimeField(null=True)
+
+    objects = ChunkManager()
+
+    class Meta:
+        ordering = ("id",)
+        constraints = (
+            models.UniqueConstraint("step", "sequence", name="chunk_sequence_once_per_step"),
+            models.CheckConstraint(condition=models.Q(state__in=ChunkState.values), name="chunk_state_known"),
+            models.CheckConstraint(
+                condition=~models.Q(state__in=("loaded", "verified"))
+                | models.Q(
+                    records=models.F("created")
+                    + models.F("updated")
+                    + models.F("unchanged")
+                    + models.F("deferred")
+                    + models.F("rejected")
+                    + models.F("skipped")
+                ),
+                name="chunk_accounts_for_every_record",
+            ),
+        )
+        indexes = (models.Index(fields=("run", "state", "id"), name="chunk_work"),)
+
+    def __str__(self) -> str:
+        return f"Chunk {self.sequence}"
+
+
+class TrackedRecord(models.Model):
+    """Where one source record stands now, and the id map.
+
+    The table is partitioned by project and written only by ``runs.ledger``, in bulk; it carries no
+    foreign keys because a million rows a minute pass through it. ``hash`` is over what the mapping last
+    made of the record (128 bits, kept as a UUID for its 16 bytes). ``chunks`` are the ids of all chunks that touched it, oldest first.
+    """
+
+    pk = models.CompositePrimaryKey("project", "object", "source_id", "part")
+    project = models.ForeignKey(
+        "projects.Project", on_delete=models.DO_NOTHING, db_constraint=False, db_index=False, related_name="+"
+    )
+    object = models.ForeignKey(
+        "projects.ProjectObject", on_delete=models.DO_NOTHING, db_constraint=False, db_index=False, related_name="+"
+    )
+    source_id = models.TextField()
+    part = models.TextField(db_default="")
+    state = models.TextField(choices=RecordState)
+    target_id = models.TextField(null=True)
+    key = models.TextField(null=True, help_text="Our external id in the target.")
+    hash = models.UUIDField(null=True)
+    code = models.TextField(db_default="", help_text="Why, for grouping.")
+    reason = models.TextField(db_default="", help_text="Why, as a sentence.")
+    run = models.ForeignKey(
+        Run, on_delete=models.DO_NOTHING, db_constraint=False, db_index=False, related_name="+"
+    )
+    chunks = ArrayField(models.BigIntegerField())
+
+    class Meta:
+        db_table = "runs_trackedrecord"
+
+    def __str__(self) -> str:
+        return self.source_id
+
+
+class Finding(models.Model):
+    """Something wrong or worth knowing about one field of one record, found while mapping, loading or verifying."""
+
+    class Phase(models.TextChoices):
+        LOAD = "load", "Mapping and loading"
+        VERIFY = "verify", "Reconciliation"
+
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="findings", db_index=False)
+    step = models.ForeignKey(Step, on_delete=models.CASCADE, related_name="findings", db_index=False)
+    chunk = models.ForeignKey(Chunk, on_delete=models.CASCADE, related_name="findings")
+    phase = models.CharField(max_length=6, choices=Phase)
+    severity = models.CharField(max_length=5)
+    source_id = models.TextField()
+    part = models.TextField(db_default="")
+    field = models.TextField(db_default="")
+    value = models.TextField(null=True)
+    rule = models.TextField()
+    message = models.TextField()
+
+    class Meta:
+        ordering = ("id",)
+        indexes = (
+            models.Index(fields=("run", "severity", "rule", "field"), name="finding_causes"),
+            models.Index(fields=("step", "source_id"), name="finding_record"),
+        )
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class RunEvent(models.Model):
+    """One line of a run's log, written as it happens and never changed. ``until`` ends a wait."""
+
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="events", db_index=False)
+    step = models.ForeignKey(Step, on_delete=models.CASCADE, null=True, related_name="+", db_index=False)
+    at = models.DateTimeField(db_default=Now())
+    level = models.CharField(max_length=7, choices=EventLevel, default=EventLevel.INFO)
+    message = models.TextField()
+    until = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ("-id",)
+        indexes = (models.Index(fields=("run", "-id"), name="event_newest"),)
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class Driver(models.Model):
+    """A place for one worker at a run: the task that is called for it drives the run for one time box.
+
+    A task delivered twice finds the place taken and leaves. ``called_at`` is when host ``owner`` last
+    asked one of its workers; any host asks again where nobody came.
+    """
+
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="drivers")
+    slot = models.PositiveSmallIntegerField()
+    owner = models.CharField(max_length=200, blank=True, db_default="")
+    fence = models.PositiveIntegerField(default=0, db_default=0)
+    lease_until = models.DateTimeField(null=True)
+    called_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = (models.UniqueConstraint("run", "slot", name="driver_slot_once_per_run"),)
+
+    def __str__(self) -> str:
+        return f"Driver {self.slot} of run {self.run_id}"
+
+
+class WorkerHost(models.Model):
+    """A running ``run_workers``: its canary shows whether its django-q2 cluster still answers."""
+
+    name = models.CharField(max_length=200, unique=True)
+    pid = models.PositiveIntegerField()
+    started_at = models.DateTimeField(db_default=Now())
+    seen_at = models.DateTimeField(db_default=Now())
+    canary_sent_at = models.DateTimeField(null=True)
+    canary_answered_at = models.DateTimeField(null=True)
+    restarts = models.PositiveIntegerField(default=0, db_default=0)
+
+    class Meta:
+        ordering = ("name",)
+
+    def __str__(self) -> str:
+        return self.name
+
+

@@ -1,0 +1,68 @@
+"""What people and schedules may do to runs; each is one transaction.
+
+Nothing is sent to a worker here: a run has places for workers, and worker hosts fill empty places.
+"""
+
+from django.contrib.auth.models import AbstractBaseUser
+from django.db import IntegrityError, transaction
+
+from projects.models import Project
+from runs import transitions
+from runs.choices import RunKind, RunState
+from runs.models import Chunk, Driver, Run, Step
+
+DRIVERS = 2
+"""Places for workers at one run."""
+
+
+class RunRefused(Exception):
+    """What was asked cannot be done now; the message is a sentence for staff."""
+
+
+@transaction.atomic
+def start_run(project: Project, *, user: AbstractBaseUser | None = None, drivers: int = DRIVERS) -> Run:
+    """Queue a load of the project, with so many places for workers. Raises RunRefused where a run is open."""
+    try:
+        with transaction.atomic():
+            run = Run.objects.create(project=project, kind=RunKind.LOAD, started_by=user)
+    except IntegrityError as error:
+        open_run = Run.objects.filter(project=project, finished_at=None).first()
+        raise RunRefused(
+            f"{open_run or 'Another run'} of {project} is not finished; wait for it, resume it or cancel it first."
+        ) from error
+    Driver.objects.bulk_create(Driver(run=run, slot=slot) for slot in range(drivers))
+    return run
+
+
+def pause_run(run: Run) -> None:
+    """Stop claiming work; what is in hand is finished first. Raises RunRefused."""
+    if not transitions.move(run.pk, RunState.PAUSING, reason="A pause was asked for."):
+        raise _refused(run, "paused")
+
+
+def cancel_run(run: Run) -> None:
+    """Stop for good after what is in hand. Raises RunRefused."""
+    if not transitions.move(run.pk, RunState.CANCELLING, reason="Cancellation was asked for."):
+        raise _refused(run, "cancelled")
+
+
+@transaction.atomic
+def resume_run(run: Run) -> None:
+    """Go on where a paused, failed or crashed run stopped; set-aside chunks are tried again. Raises RunRefused."""
+    try:
+        with transaction.atomic():
+            moved = transitions.move(run.pk, RunState.QUEUED, reason="Resumed.")
+    except IntegrityError as error:
+        raise RunRefused(f"Another run of {run.project} is open; finish or cancel it before resuming {run}.") from error
+    if not moved:
+        raise _refused(run, "resumed")
+    Chunk.objects.filter(run=run, state="failed").update(state="staged")
+    Chunk.objects.filter(run=run).exclude(attempts=0).update(attempts=0)
+    Step.objects.filter(run=run).update(attempts=0)
+    Run.objects.filter(pk=run.pk).update(attempts=0)
+    Driver.objects.filter(run=run).update(called_at=None)
+
+
+def _refused(run: Run, what: str) -> RunRefused:
+    state = Run.objects.get(pk=run.pk).get_state_display().lower()
+    return RunRefused(f"{run} is {state} and cannot be {what} now.")
