@@ -1,0 +1,326 @@
+"""A mapping ready to run: what it reads, which parents it needs, and what becomes of each record."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import polars as pl
+
+from connectors.types import FieldInfo
+from projects.mapping import findings
+from projects.mapping.conversion import Conversion, Fault
+from projects.mapping.expressions import Compiled, RuleFault, blank_as_null
+from projects.mapping.findings import ROW, SOURCE_ID, TEXT, VALUE
+from projects.mapping.specification import ObjectMapping
+from projects.mapping.transformed import FINDINGS, SKIPPED, UNRESOLVED, Transformed, stacked
+
+
+@dataclass(frozen=True, slots=True)
+class ReferenceUse:
+    """A target field that needs the target id of a record of one of the source ``entities``."""
+
+    field: str
+    entities: tuple[str, ...]
+    required: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TargetField:
+    """How one target field is filled. ``text`` reads the last stage's columns; for a reference it gives
+    the parent's source id, and ``otherwise`` a target id for records whose parent is blank."""
+
+    info: FieldInfo
+    text: Compiled
+    conversion: Conversion
+    entities: tuple[str, ...] = ()
+    otherwise: Compiled | None = None
+
+    @property
+    def name(self) -> str:
+        return self.info.name
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One half at work: its condition, and the faults to look for as (target field, fault)."""
+
+    condition: Compiled | None
+    condition_sql: str
+    faults: tuple[tuple[str, RuleFault], ...]
+
+
+@dataclass(slots=True)
+class _Page:
+    """What is gathered about one page on its way through the halves."""
+
+    findings: list[pl.DataFrame] = field(default_factory=list)
+    unresolved: list[pl.DataFrame] = field(default_factory=list)
+    skipped: list[pl.DataFrame] = field(default_factory=list)
+
+    def refused(self) -> pl.Series:
+        """The rows with an error finding."""
+        rows = [found.filter(findings.is_error())[ROW] for found in self.findings]
+        return pl.concat(rows).unique() if rows else pl.Series(dtype=pl.UInt32)
+
+    def waiting(self) -> pl.Series:
+        """The rows with an unresolved required reference."""
+        rows = [found.filter("required")[ROW] for found in self.unresolved]
+        return pl.concat(rows).unique() if rows else pl.Series(dtype=pl.UInt32)
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledMapping:
+    """Made by ``compile_mapping``. ``source_fields`` are what to read, the identity among them.
+
+    ``universal`` are the expressions of the first half, name → expression over source fields; it is
+    None for a mapping of one half.
+    """
+
+    mapping: ObjectMapping
+    source_fields: tuple[str, ...]
+    fields: tuple[TargetField, ...]
+    universal: Mapping[str, pl.Expr] | None
+    source_stage: Stage
+    target_stage: Stage
+
+    @property
+    def target_fields(self) -> tuple[str, ...]:
+        return tuple(target.name for target in self.fields)
+
+    @property
+    def references(self) -> tuple[ReferenceUse, ...]:
+        return tuple(
+            ReferenceUse(target.name, target.entities, target.info.required)
+            for target in self.fields
+            if target.entities
+        )
+
+    def parents(self, frame: pl.DataFrame) -> dict[str, pl.Series]:
+        """Per source entity the distinct source ids of parents that the records of a source frame name."""
+        uses = [target for target in self.fields if target.entities]
+        if not uses:
+            return {}
+        wanted = frozenset().union(*(target.text.fields for target in uses))
+        named = self._universal(self._prepared(frame), wanted).select(
+            target.text.expr.alias(target.name) for target in uses
+        )
+        entities = sorted({entity for target in uses for entity in target.entities})
+        return {
+            entity: pl.concat([named[target.name] for target in uses if entity in target.entities])
+            .drop_nulls()
+            .unique()
+            .alias("source_id")
+            for entity in entities
+        }
+
+    def apply(self, frame: pl.DataFrame, id_map: Mapping[str, pl.DataFrame]) -> Transformed:
+        """The records of a source frame as target rows.
+
+        ``id_map`` gives per source entity a frame ``source_id``, ``target_id`` (text, one row per source
+        id); an entity that is not there knows no ids.
+        """
+        page = _Page()
+        records = self._admitted(self._prepared(frame), page)
+        records = self._passed(records, self.source_stage, page)
+        records = self._passed(self._universal(records, None), self.target_stage, page)
+        texts = self._resolved(self._texts(records), id_map, page)
+        values = self._converted(texts, page)
+        return self._sorted(values, page)
+
+    def _prepared(self, frame: pl.DataFrame) -> pl.DataFrame:
+        columns = [blank_as_null(pl.col(name)).alias(name) for name in self.source_fields]
+        return frame.select(columns).with_columns(pl.col(self.mapping.identity).alias(SOURCE_ID)).with_row_index(ROW)
+
+    def _admitted(self, records: pl.DataFrame, page: _Page) -> pl.DataFrame:
+        """The records that have an identity, each once: of repeated ones the last, which is the newest."""
+        identity = pl.col(SOURCE_ID)
+        flags = records.select(
+            unusable=identity.is_null() | identity.str.contains("\x00", literal=True),
+            repeated=~identity.is_last_distinct() & identity.is_not_null(),
+        )
+        unusable, repeated = flags["unusable"], flags["repeated"] & ~flags["unusable"]
+        if unusable.any():
+            page.findings.append(self._without_identity(records.filter(unusable)))
+        if repeated.any():
+            page.skipped.append(
+                records.filter(repeated).select(
+                    pl.col(SOURCE_ID).alias("source_id"),
+                    pl.lit("The record is on the page again further down; the last one counts.").alias("reason"),
+                )
+            )
+        left_out = unusable | repeated
+        return records.filter(~left_out) if left_out.any() else records
+
+    def _without_identity(self, records: pl.DataFrame) -> pl.DataFrame:
+        place = pl.format("row {} of the page", pl.col(ROW) + 1)
+        nameless = records.select(
+            ROW, pl.lit(None, dtype=pl.String).alias(SOURCE_ID), place.alias(TEXT), pl.lit(0).alias(VALUE)
+        )
+        message = f"The record in {{}} has no usable {self.mapping.identity}, by which records are told apart."
+        return findings.told(nameless, self.mapping.identity, [Fault("blank_identity", pl.lit(value=True), message)])
+
+    def _passed(self, records: pl.DataFrame, stage: Stage, page: _Page) -> pl.DataFrame:
+        """The records that meet the stage's condition; faults of its rules become findings."""
+        if stage.condition is not None:
+            _collect(records, [("where", fault) for fault in stage.condition.faults], page)
+            meets = records.select(stage.condition.expr.fill_null(value=False)).to_series()
+            records = self._filtered(records, meets, stage, page)
+        _collect(records, stage.faults, page)
+        return records
+
+    def _filtered(self, records: pl.DataFrame, meets: pl.Series, stage: Stage, page: _Page) -> pl.DataFrame:
+        if meets.all():
+            return records
+        reason = f"The record does not meet the condition of the mapping: {stage.condition_sql}"
+        refused = records[ROW].is_in(page.refused().implode())
+        page.skipped.append(
+            records.filter(~meets & ~refused).select(
+                pl.col(SOURCE_ID).alias("source_id"), pl.lit(reason).alias("reason")
+            )
+        )
+        return records.filter(meets)
+
+    def _universal(self, records: pl.DataFrame, wanted: frozenset[str] | None) -> pl.DataFrame:
+        """The records as the first half leaves them, with all fields or those ``wanted``."""
+        if self.universal is None:
+            return records
+        named = {name: expr for name, expr in self.universal.items() if wanted is None or name in wanted}
+        return records.select(ROW, SOURCE_ID, *(expr.alias(name) for name, expr in named.items()))
+
+    def _texts(self, records: pl.DataFrame) -> pl.DataFrame:
+        """One text column per target field, named by its position; a reference has its parent's id."""
+        columns = [target.text.expr.alias(_text(position)) for position, target in enumerate(self.fields)]
+        columns += [
+            target.otherwise.expr.alias(_otherwise(position))
+            for position, target in enumerate(self.fields)
+            if target.otherwise is not None
+        ]
+        return records.select(ROW, SOURCE_ID, *columns)
+
+    def _resolved(self, texts: pl.DataFrame, id_map: Mapping[str, pl.DataFrame], page: _Page) -> pl.DataFrame:
+        for position, target in enumerate(self.fields):
+            if not target.entities:
+                continue
+            parent = texts[_text(position)]
+            found = _looked_up(parent, target.entities, id_map)
+            lost = parent.is_not_null() & found.is_null()
+            if lost.any():
+                page.unresolved.append(_unresolved(texts.filter(lost), position, target))
+            if target.otherwise is not None:
+                found = found.zip_with(parent.is_not_null(), texts[_otherwise(position)])
+            texts = texts.with_columns(parent.alias(_parent(position)), found.alias(_text(position)))
+        return texts
+
+    def _converted(self, texts: pl.DataFrame, page: _Page) -> pl.DataFrame:
+        """The converted columns beside the texts; faults and missing values become findings."""
+        values = texts.with_columns(
+            target.conversion.value(pl.col(_text(position))).alias(_value(position))
+            for position, target in enumerate(self.fields)
+        )
+        flags = values.select(flag for position, target in enumerate(self.fields) for flag in _flags(position, target))
+        raised = flags.select(pl.all().any()).row(0, named=True) if flags.width else {}
+        for position, target in enumerate(self.fields):
+            if raised[_suspect(position)]:
+                suspects = values.filter(flags[_suspect(position)]).select(
+                    ROW, SOURCE_ID, pl.col(_text(position)).alias(TEXT), pl.col(_value(position)).alias(VALUE)
+                )
+                page.findings.append(findings.conversion_faults(suspects, target.name, target.conversion))
+            if raised.get(_missing(position)):
+                page.findings.append(self._missing(values.filter(flags[_missing(position)]), target, page))
+        return values
+
+    def _missing(self, records: pl.DataFrame, target: TargetField, page: _Page) -> pl.DataFrame:
+        """Findings for records without a required value, save those whose rule's fault left it blank."""
+        told = [found.filter(pl.col("field") == target.name)[ROW] for found in page.findings]
+        if told:
+            records = records.filter(~pl.col(ROW).is_in(pl.concat(told).implode()))
+        return findings.missing(records, target.name)
+
+    def _sorted(self, values: pl.DataFrame, page: _Page) -> Transformed:
+        refused, waiting = page.refused(), page.waiting()
+        out = pl.concat([refused, waiting])
+        kept = values.filter(~pl.col(ROW).is_in(out.implode())) if len(out) else values
+        part = pl.lit(self.mapping.part).alias("part")
+        rows = kept.select(
+            pl.col(SOURCE_ID).alias("source_id"),
+            part,
+            *(pl.col(_value(position)).alias(target.name) for position, target in enumerate(self.fields)),
+        )
+        unresolved = [
+            found.filter(~pl.col(ROW).is_in(refused.implode())).with_columns(part) for found in page.unresolved
+        ]
+        return Transformed(
+            rows=rows,
+            findings=stacked([found.with_columns(part) for found in page.findings], FINDINGS),
+            unresolved=stacked(unresolved, UNRESOLVED),
+            skipped=stacked([found.with_columns(part) for found in page.skipped], SKIPPED),
+        )
+
+
+def _text(position: int) -> str:
+    return f"text {position}"
+
+
+def _otherwise(position: int) -> str:
+    return f"otherwise {position}"
+
+
+def _parent(position: int) -> str:
+    return f"parent {position}"
+
+
+def _value(position: int) -> str:
+    return f"value {position}"
+
+
+def _suspect(position: int) -> str:
+    return f"suspect {position}"
+
+
+def _missing(position: int) -> str:
+    return f"missing {position}"
+
+
+def _collect(records: pl.DataFrame, faults: Sequence[tuple[str, RuleFault]], page: _Page) -> None:
+    if not faults:
+        return
+    flags = records.select(fault.when.fill_null(value=False).alias(str(n)) for n, (_, fault) in enumerate(faults))
+    for flag, (name, fault) in zip(flags, faults, strict=True):
+        if flag.any():
+            page.findings.append(findings.rule_fault(records.filter(flag), name, fault))
+
+
+def _flags(position: int, target: TargetField) -> list[pl.Expr]:
+    text, value = pl.col(_text(position)), pl.col(_value(position))
+    suspect = target.conversion.suspect(text, value).fill_null(value=False)
+    flags = [suspect.alias(_suspect(position))]
+    if target.info.required:
+        blank = value.is_null() & ~suspect
+        if target.entities:
+            blank = blank & pl.col(_parent(position)).is_null()
+        flags.append(blank.alias(_missing(position)))
+    return flags
+
+
+def _looked_up(parent: pl.Series, entities: Sequence[str], id_map: Mapping[str, pl.DataFrame]) -> pl.Series:
+    """The target ids of parents, in order; the first entity that knows an id wins."""
+    found = pl.Series([None], dtype=pl.String).extend_constant(None, max(len(parent) - 1, 0)).head(len(parent))
+    for entity in entities:
+        if entity not in id_map:
+            continue
+        known = id_map[entity].select(pl.col("source_id").alias("id"), "target_id")
+        joined = pl.DataFrame({"id": parent}).join(known, on="id", how="left", maintain_order="left")
+        if joined.height != len(parent):
+            raise ValueError(f"the id map of {entity} lists a source id twice")
+        found = found.zip_with(found.is_not_null(), joined["target_id"])
+    return found
+
+
+def _unresolved(records: pl.DataFrame, position: int, target: TargetField) -> pl.DataFrame:
+    return records.select(
+        ROW,
+        pl.col(SOURCE_ID).alias("source_id"),
+        pl.lit(target.name).alias("field"),
+        pl.lit(",".join(target.entities)).alias("entities"),
+        pl.col(_text(position)).alias("parent_id"),
+        pl.lit(target.info.required).alias("required"),
+    )

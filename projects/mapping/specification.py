@@ -1,0 +1,138 @@
+"""What a mapping is: rules as frozen data that travel as JSON.
+
+A mapping has two halves, platform → universal model and universal model → target; a mirror and an
+org-to-org move between like schemas have one. A rule computes one value from the record's fields as
+the half before it left them.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TypeAlias
+
+
+class Unknown(StrEnum):
+    """What a value map does with a value it does not list."""
+
+    REJECT = "reject"
+    KEEP = "keep"
+    BLANK = "blank"
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """The record's own value."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Constant:
+    """The same value for every record, in source-frame notation (text)."""
+
+    value: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Default:
+    """``of``, or ``otherwise`` where that is blank."""
+
+    of: "Rule"
+    otherwise: "Rule"
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """Text with ``{field}`` places; blank where every named field is blank. ``{{`` writes a brace."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Formula:
+    """One SQL expression over the record's fields, in the subset the compiler admits."""
+
+    sql: str
+
+
+@dataclass(frozen=True, slots=True)
+class Mapped:
+    """``of`` looked up in a value map: inline ``entries``, or the project's map called ``name``.
+
+    Look-up ignores case and outer blanks; blank stays blank.
+    """
+
+    of: "Rule"
+    entries: Mapping[str, str | None] = field(default_factory=dict)
+    name: str = ""
+    unknown: Unknown = Unknown.REJECT
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """The target id of the record that ``of`` names, found through the id map of ``entities``.
+
+    ``entities`` are source entities; a polymorphic reference lists several and the first that knows the
+    id wins (ids of one platform do not collide). It stands alone, or as the ``of`` of a target rule's
+    ``Default``. In the first half it marks a universal field, and the target field that takes that
+    field over becomes the reference.
+    """
+
+    of: "Rule"
+    entities: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A JSON object of the parts that are not blank; blank where all are."""
+
+    parts: Mapping[str, "Rule"]
+
+
+Rule: TypeAlias = Field | Constant | Default | Template | Formula | Mapped | Reference | Address
+
+
+@dataclass(frozen=True, slots=True)
+class FieldRule:
+    """Fill ``target`` (a universal or a target field) by ``rule``."""
+
+    target: str
+    rule: Rule
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectMapping:
+    """How one source entity becomes one target entity.
+
+    ``identity`` is the source field that identifies a record; ``part`` tells apart several target
+    records made of one source record (blank for the usual one). ``key`` is the target field that
+    carries our external id; one of the target rules must fill it. ``where`` keeps only records for
+    which the formula over source fields is true; the others are skipped with that reason.
+    ``where_universal`` does the same over the universal fields. ``universal`` names the middle object,
+    blank where ``to_universal`` is empty and ``to_target`` reads the source fields directly.
+    """
+
+    source_entity: str
+    target_entity: str
+    identity: str
+    key: str
+    to_target: tuple[FieldRule, ...]
+    to_universal: tuple[FieldRule, ...] = ()
+    universal: str = ""
+    part: str = ""
+    where: Formula | None = None
+    where_universal: Formula | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Half:
+    """One packaged half: ``origin`` (a platform's entity or a universal object) → ``result``.
+
+    ``identity`` is the platform's id field in the first half and the target's key field in the second.
+    """
+
+    origin: str
+    result: str
+    identity: str
+    rules: tuple[FieldRule, ...]
+    where: Formula | None = None

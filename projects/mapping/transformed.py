@@ -1,0 +1,54 @@
+"""What applying a mapping gives: rows to write, and where every other record stands and why."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import polars as pl
+
+FINDINGS = pl.Schema(
+    {name: pl.String() for name in ("source_id", "part", "field", "value", "rule", "message", "severity")}
+)
+UNRESOLVED = pl.Schema(
+    {"source_id": pl.String(), "part": pl.String(), "field": pl.String(), "entities": pl.String()}
+    | {"parent_id": pl.String(), "required": pl.Boolean()}
+)
+SKIPPED = pl.Schema({name: pl.String() for name in ("source_id", "part", "reason")})
+
+VALUE_CHARACTERS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Transformed:
+    """One page after the mapping. Each record of the page is in exactly one of ``rows``, ``rejected``
+    (an error finding), ``waiting`` (a required reference whose parent is not there yet) and ``skipped``.
+
+    ``rows``: ``source_id``, ``part`` (text), then the target fields in the target's types; a reference
+    that is optional and unresolved is null there and listed in ``unresolved``. ``findings`` has the
+    columns of ``FINDINGS``; notes tell what was changed on the way, errors keep a record out. A record
+    without identity has findings with a null ``source_id`` and its place on the page as ``value``.
+    """
+
+    rows: pl.DataFrame
+    findings: pl.DataFrame
+    unresolved: pl.DataFrame
+    skipped: pl.DataFrame
+
+    @property
+    def rejected(self) -> pl.DataFrame:
+        """The records kept out by error findings: ``source_id``, ``part``; one row per record."""
+        errors = self.findings.filter(pl.col("severity") == "error")
+        named = errors.filter(pl.col("source_id").is_not_null()).select("source_id", "part").unique(maintain_order=True)
+        nameless = errors.filter(pl.col("source_id").is_null()).select("source_id", "part")
+        return pl.concat([named, nameless])
+
+    @property
+    def waiting(self) -> pl.DataFrame:
+        """The records that wait for a required parent: ``source_id``, ``part``; one row per record."""
+        return self.unresolved.filter("required").select("source_id", "part").unique(maintain_order=True)
+
+
+def stacked(frames: Sequence[pl.DataFrame], schema: pl.Schema) -> pl.DataFrame:
+    """The frames below one another, with the columns of ``schema``; empty where there are none."""
+    if not frames:
+        return pl.DataFrame(schema=schema)
+    return pl.concat([frame.select(schema.names()).cast(schema) for frame in frames])
