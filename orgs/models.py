@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Mapping
+from typing import ClassVar, Self
 
 from django.db import models
 from django.db.models import F, Q
@@ -24,7 +25,7 @@ class Customer(models.Model):
     created_at = models.DateTimeField(auto_now_add=True)
     archived_at = models.DateTimeField(null=True, blank=True)
 
-    objects = VisibleManager()
+    objects: ClassVar[VisibleManager[Self]] = VisibleManager()
 
     class Meta:
         ordering = ("name",)
@@ -84,7 +85,7 @@ class Org(models.Model):
     checked_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
 
-    objects = VisibleManager()
+    objects: ClassVar[VisibleManager[Self]] = VisibleManager()
 
     class Meta:
         ordering = ("customer__name", "name")

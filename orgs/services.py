@@ -44,6 +44,14 @@ def connector_classes(platform: str, role: str) -> tuple[type[Connector], ...]:
     return tuple(classes)
 
 
+def installed_connectors(org: Org) -> tuple[type[Connector], ...]:
+    """The org's connectors; none where its platform is no longer installed, so that its page still opens."""
+    try:
+        return connector_classes(org.platform, org.role)
+    except SettingsInvalid:
+        return ()
+
+
 def create_org(
     *,
     customer: Customer,
@@ -61,11 +69,7 @@ def create_org(
     org = Org(customer=customer, name=name.strip(), platform=platform, role=role)
     org.local_folder = str(allowed_folder(local_folder)) if local_folder else ""
     _take_entry(org, Entry(settings, secrets), stored={})
-    try:
-        org.full_clean()
-    except ValidationError as refused:
-        raise EntryRefused({"": " ".join(_sentence(each) for each in refused.messages)}) from None
-    org.save()
+    _save_checked(org)
     return org
 
 
@@ -90,6 +94,41 @@ def save_settings(
     return org
 
 
+@transaction.atomic
+def rename_org(org: Org, name: str) -> Org:
+    """Give the org another name; raises EntryRefused where the customer has an org of that name."""
+    org = Org.objects.select_for_update(no_key=True).get(pk=org.pk)
+    org.name = name.strip()
+    _save_checked(org)
+    return org
+
+
+@transaction.atomic
+def submit_org(
+    org: Org | None,
+    *,
+    customer: Customer | None,
+    name: str,
+    platform: str,
+    role: str,
+    settings: Mapping[str, str],
+    secrets: Mapping[str, str],
+    clear: Collection[str] = (),
+    files: Collection[tuple[str, BinaryIO]] = (),
+) -> Org:
+    """What a form about an org asks for, all of it or nothing: create (where ``org`` is None) or change,
+    and store the files. Raises EntryRefused, InputInvalid for a file."""
+    if org is None:
+        if customer is None:
+            raise EntryRefused({"": "Choose the customer this org belongs to."})
+        org = create_org(customer=customer, name=name, platform=platform, role=role, settings=settings, secrets=secrets)
+    else:
+        org = save_settings(rename_org(org, name), settings, secrets, clear=clear)
+    for file_name, stream in files:
+        add_file(org, file_name, stream)
+    return org
+
+
 def _take_entry(org: Org, entry: Entry, stored: Mapping[str, str]) -> None:
     declared = declared_settings(connector_classes(org.platform, org.role))
     problems = problems_of(declared, entry, stored)
@@ -105,6 +144,15 @@ def _openable_secrets(org: Org) -> dict[str, str]:
         return org.open_secrets()
     except SealBroken:
         return {}
+
+
+def _save_checked(org: Org) -> None:
+    """Save where the row keeps every rule of the model; raises EntryRefused."""
+    try:
+        org.full_clean()
+    except ValidationError as refused:
+        raise EntryRefused({"": " ".join(_sentence(each) for each in refused.messages)}) from None
+    org.save()
 
 
 def _sentence(text: str) -> str:

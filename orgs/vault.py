@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, LiteralString, cast
+from typing import Any
 
 from django.apps import apps
 from django.db import connection, transaction
@@ -87,7 +87,7 @@ class _Table:
         )
 
     def _sql(self, text: str) -> sql.Composed:
-        return sql.SQL(cast("LiteralString", text)).format(**self._names)
+        return sql.SQL(text).format(**self._names)
 
 
 def _usage(column: SealedColumn) -> Counter[str]:

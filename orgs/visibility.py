@@ -13,10 +13,17 @@ class VisibleQuerySet(QuerySet[M, M]):
     """A query set that can be narrowed to what one user may see."""
 
     def visible_to(self, user: Viewer) -> Self:
-        """All rows for staff with the model's view permission (superusers have it), none for others."""
+        """All rows for active staff with the model's view permission (superusers have it), none for others."""
         meta = self.model._meta
         may_view = isinstance(user, PermissionsMixin) and user.has_perm(f"{meta.app_label}.view_{meta.model_name}")
         return self.all() if may_view and getattr(user, "is_staff", False) else self.none()
 
 
-VisibleManager = Manager.from_queryset(VisibleQuerySet)
+class VisibleManager(Manager[M]):
+    """The manager of a model whose rows are shown to people through ``visible_to`` only."""
+
+    def get_queryset(self) -> VisibleQuerySet[M]:
+        return VisibleQuerySet(self.model, using=self._db)
+
+    def visible_to(self, user: Viewer) -> VisibleQuerySet[M]:
+        return self.get_queryset().visible_to(user)

@@ -1,0 +1,212 @@
+"""Forms for orgs, made from what their connectors ask for; secrets go in and never come out."""
+
+from collections.abc import Iterable
+from typing import Any, BinaryIO, cast
+
+from django import forms
+from django.core.files.uploadedfile import UploadedFile
+from unfold.widgets import (
+    INPUT_CLASSES,
+    UnfoldAdminPasswordWidget,
+    UnfoldAdminSelectWidget,
+    UnfoldAdminTextareaWidget,
+    UnfoldAdminTextInputWidget,
+    UnfoldBooleanWidget,
+)
+
+from connectors.errors import ConnectorError, SettingsInvalid
+from connectors.registry import source_class, source_slugs, target_class, target_slugs
+from connectors.types import Setting, SettingKind
+from orgs import services
+from orgs.models import Customer, Org, Role
+from orgs.sealing import SealBroken
+from orgs.validation import EntryRefused, declared_settings
+from orgs.visibility import Viewer
+
+
+class WriteOnlyTextarea(UnfoldAdminTextareaWidget):  # type: ignore[misc]  # unfold ships no types
+    """A text area that is always empty when shown: what was typed into it is not sent back."""
+
+    def format_value(self, *_: Any) -> None:
+        return None
+
+
+class SeveralFilesInput(forms.FileInput):
+    allow_multiple_selected = True
+
+
+class SeveralFilesField(forms.FileField):
+    """Any number of uploads; cleans to a list."""
+
+    widget = SeveralFilesInput(attrs={"class": " ".join(INPUT_CLASSES)})
+
+    def clean(self, data: Any, initial: Any = None) -> Any:
+        return [super(SeveralFilesField, self).clean(each, initial) for each in data or []]
+
+
+def platform_label(platform: str) -> str:
+    """What a person calls the platform; its slug where no connector answers to it any more."""
+    connector = source_class if platform in source_slugs() else target_class
+    try:
+        return connector(platform).label
+    except SettingsInvalid:
+        return platform
+
+
+class PlatformForm(forms.Form):
+    """The first step to a new org: which platform, and what it is to us."""
+
+    platform = forms.ChoiceField(widget=UnfoldAdminSelectWidget)
+    role = forms.ChoiceField(choices=Role.choices, widget=UnfoldAdminSelectWidget)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        slugs = sorted({*source_slugs(), *target_slugs()})
+        cast("forms.ChoiceField", self.fields["platform"]).choices = [(slug, platform_label(slug)) for slug in slugs]
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean() or self.cleaned_data
+        try:
+            services.connector_classes(cleaned.get("platform", ""), cleaned.get("role", ""))
+        except SettingsInvalid as refused:
+            self.add_error("role", refused.message)
+        return cleaned
+
+
+class OrgForm(forms.Form):
+    """An org's name, settings, secrets and files. ``submit`` saves through the services."""
+
+    customer: "forms.ModelChoiceField[Customer]" = forms.ModelChoiceField(
+        queryset=Customer.objects.none(), widget=UnfoldAdminSelectWidget
+    )
+    name = forms.CharField(max_length=120, widget=UnfoldAdminTextInputWidget)
+
+    def __init__(
+        self, *args: Any, platform: str, role: str, user: Viewer, org: Org | None = None, **kwargs: Any
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self.platform, self.role, self.org = platform, role, org
+        connectors = services.connector_classes(platform, role)
+        self.declared = declared_settings(connectors)
+        self.broken_seal = ""
+        self._set_org_fields(user)
+        for setting in self.declared:
+            self._add_fields_for(setting, self._names_set())
+        if any(connector.capabilities.files for connector in connectors):
+            self.fields["files"] = SeveralFilesField(
+                required=False, help_text="A file of the same name replaces the earlier one."
+            )
+
+    def submit(self) -> Org | None:
+        """The saved org, or None with the reasons among the form's errors."""
+        if not self.is_valid():
+            return None
+        try:
+            return self._save()
+        except EntryRefused as refused:
+            for name, problem in refused.problems.items():
+                self.add_error(self._field_of(name), problem)
+        except ConnectorError as refused:
+            self.add_error(None, refused.message)
+        return None
+
+    def changed_labels(self) -> list[str]:
+        """The fields that were filled in differently: their labels, never their values."""
+        return [str(self.fields[name].label or name) for name in self.changed_data]
+
+    def _save(self) -> Org:
+        entered = self.cleaned_data
+        plain = {each.name: _as_text(entered[_plain(each.name)]) for each in self.declared if not each.secret}
+        secrets = {each.name: _as_text(entered[_secret(each.name)]) for each in self.declared if each.secret}
+        clear = [each.name for each in self.declared if entered.get(_clear(each.name))]
+        files: Iterable[UploadedFile[bytes]] = entered.get("files", ())
+        return services.submit_org(
+            self.org,
+            customer=entered.get("customer"),
+            name=entered["name"],
+            platform=self.platform,
+            role=self.role,
+            settings=plain,
+            secrets=secrets,
+            clear=clear,
+            files=[(each.name or "", cast("BinaryIO", each.file)) for each in files],
+        )
+
+    def _set_org_fields(self, user: Viewer) -> None:
+        if self.org is None:
+            customers = Customer.objects.visible_to(user).filter(archived_at=None)
+            cast("forms.ModelChoiceField[Customer]", self.fields["customer"]).queryset = customers
+        else:
+            del self.fields["customer"]
+            self.fields["name"].initial = self.org.name
+
+    def _names_set(self) -> frozenset[str]:
+        """Which secrets are stored, by name."""
+        try:
+            return frozenset(self.org.open_secrets() if self.org else ())
+        except SealBroken as broken:
+            self.broken_seal = str(broken)
+            return frozenset()
+
+    def _add_fields_for(self, setting: Setting, names_set: frozenset[str]) -> None:
+        if not setting.secret:
+            stored = self.org.settings.get(setting.name, "") if self.org else setting.default
+            self.fields[_plain(setting.name)] = _plain_field(setting, stored)
+            return
+        is_set = setting.name in names_set
+        self.fields[_secret(setting.name)] = _secret_field(setting, is_set=is_set)
+        if is_set and not setting.required:
+            self.fields[_clear(setting.name)] = forms.BooleanField(
+                label=f"Forget {setting.label}", required=False, widget=UnfoldBooleanWidget
+            )
+
+    def _field_of(self, name: str) -> str | None:
+        return next((field for field in (_plain(name), _secret(name)) if field in self.fields), None)
+
+
+def _plain(name: str) -> str:
+    return f"setting-{name}"
+
+
+def _secret(name: str) -> str:
+    return f"secret-{name}"
+
+
+def _clear(name: str) -> str:
+    return f"clear-{name}"
+
+
+def _plain_field(setting: Setting, stored: str) -> forms.Field:
+    common: dict[str, Any] = {"label": setting.label, "help_text": setting.help, "required": setting.required}
+    common["error_messages"] = {"required": f"“{setting.label}” is required."}
+    if setting.kind is SettingKind.FLAG:
+        common |= {"required": False, "initial": stored == "true"}
+        return forms.BooleanField(widget=UnfoldBooleanWidget, **common)
+    if setting.kind is SettingKind.CHOICE:
+        blank = [] if setting.required and stored else [("", "—")]
+        choices = [*blank, *setting.choices]
+        return forms.ChoiceField(choices=choices, initial=stored, widget=UnfoldAdminSelectWidget, **common)
+    long = setting.kind is SettingKind.LONG_TEXT
+    widget = UnfoldAdminTextareaWidget() if long else UnfoldAdminTextInputWidget()
+    return forms.CharField(initial=stored, widget=widget, **common)
+
+
+def _secret_field(setting: Setting, *, is_set: bool) -> forms.Field:
+    long = setting.kind is SettingKind.LONG_TEXT
+    attributes = {"autocomplete": "new-password", "placeholder": "Set" if is_set else "Not set"}
+    widget = WriteOnlyTextarea(attributes) if long else UnfoldAdminPasswordWidget(attributes)
+    state = "Set: leave blank to keep it." if is_set else "Not set."
+    return forms.CharField(
+        label=setting.label,
+        required=setting.required and not is_set,
+        strip=False,
+        widget=widget,
+        help_text=f"{state} {setting.help}".strip(),
+        error_messages={"required": f"“{setting.label}” is required."},
+    )
+
+
+def _as_text(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value or "").replace("\r\n", "\n")

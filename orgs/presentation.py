@@ -1,0 +1,48 @@
+"""What the org's page says, as rows of label and text."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from orgs.models import Org
+
+Rows = list[tuple[str, str]]
+
+
+def facts(org: Org) -> Rows:
+    """What the last successful check learned: version, edition and the like."""
+    return [(_words(name), _text(value)) for name, value in sorted(org.facts.items())]
+
+
+def limits(org: Org) -> Rows:
+    """Limit → “1,200 of 15,000 left (8 %)”."""
+    return [(_words(name), _left(*pair)) for name, pair in sorted(org.limits.items())]
+
+
+def capabilities(org: Org) -> list[tuple[str, Rows]]:
+    """Per role the connector plays: a heading and what it can do there."""
+    return [(f"What it can do as a {role}", _capabilities(found)) for role, found in sorted(org.capabilities.items())]
+
+
+def _capabilities(found: Mapping[str, Any]) -> Rows:
+    flags = [(_words(name), "yes" if value else "no") for name, value in found.items() if isinstance(value, bool)]
+    figures = [(_words(name), _figure(value)) for name, value in found.items() if not isinstance(value, bool)]
+    return flags + figures
+
+
+def _left(left: int, total: int) -> str:
+    share = f" ({left * 100 // total} %)" if total > 0 else ""
+    return f"{left:,} of {total:,} left{share}"
+
+
+def _figure(value: float) -> str:
+    return f"{value:,}" if value else "no limit of its own"
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "" if value is None else str(value)
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
