@@ -3,6 +3,8 @@
 from django.db import models
 from django.db.models.functions import Lower
 
+from orgs.visibility import VisibleManager
+
 
 class Project(models.Model):
     """One customer's move from a source org to a target org."""
@@ -16,6 +18,8 @@ class Project(models.Model):
         help_text="Copy every entity as it is and let runs create missing tables and columns in the target.",
     )
     created_at = models.DateTimeField(auto_now_add=True)
+
+    objects = VisibleManager["Project"]()
 
     class Meta:
         ordering = ("-id",)
@@ -47,6 +51,8 @@ class ProjectObject(models.Model):
     where = models.TextField(blank=True, help_text="Only records for which this formula is true are moved.")
     enabled = models.BooleanField(default=True)
 
+    objects = VisibleManager["ProjectObject"]()
+
     class Meta:
         ordering = ("position", "id")
         constraints = (
@@ -72,6 +78,8 @@ class FieldMapping(models.Model):
     rule = models.JSONField()
     position = models.PositiveIntegerField(default=0)
 
+    objects = VisibleManager["FieldMapping"]()
+
     class Meta:
         ordering = ("half", "position", "id")
         constraints = (
@@ -89,6 +97,8 @@ class ValueMap(models.Model):
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="value_maps")
     name = models.CharField(max_length=120)
     entries = models.JSONField(default=dict, help_text="Source value → target value; null blanks the field.")
+
+    objects = VisibleManager["ValueMap"]()
 
     class Meta:
         ordering = ("name",)
@@ -108,6 +118,8 @@ class ObjectDefinition(models.Model):
     entity = models.CharField(max_length=255)
     schema = models.JSONField()
     described_at = models.DateTimeField(auto_now=True)
+
+    objects = VisibleManager["ObjectDefinition"]()
 
     class Meta:
         ordering = ("entity",)

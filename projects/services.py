@@ -52,7 +52,9 @@ def adopt_packaged(project: Project, source: Source, *, model: str) -> list[Proj
         raise ProjectInvalid(
             f"No mapping from {project.source.platform} to “{model}” is packaged for what {project.source} holds."
         )
-    return [save_mapping(project, derive.compose(first, half), position) for position, (first, half) in enumerate(pairs)]
+    return [
+        save_mapping(project, derive.compose(first, half), position) for position, (first, half) in enumerate(pairs)
+    ]
 
 
 @transaction.atomic
@@ -96,7 +98,7 @@ def save_mapping(project: Project, mapping: ObjectMapping, position: int) -> Pro
     chosen.fields.all().delete()
     halves = ((FieldMapping.Half.UNIVERSAL, mapping.to_universal), (FieldMapping.Half.TARGET, mapping.to_target))
     FieldMapping.objects.bulk_create(
-        FieldMapping(object=chosen, half=half, target=rule.target, rule=codec.rule_to_json(rule.rule), position=place)
+        FieldMapping(object=chosen, half=half, target=rule.target, rule=codec.encode_rule(rule.rule), position=place)
         for half, rules in halves
         for place, rule in enumerate(rules)
     )
@@ -109,7 +111,7 @@ def object_mapping(chosen: ProjectObject, source: EntitySchema) -> ObjectMapping
         return derive.mirror(source)
     rules: dict[str, list[FieldRule]] = {FieldMapping.Half.UNIVERSAL: [], FieldMapping.Half.TARGET: []}
     for field in chosen.fields.all():
-        rules[field.half].append(FieldRule(field.target, codec.rule_from_json(field.rule)))
+        rules[field.half].append(FieldRule(field.target, codec.decode_rule(field.rule)))
     return ObjectMapping(
         source_entity=chosen.source_entity,
         target_entity=chosen.target_entity,

@@ -5,6 +5,7 @@ hands free; that is how work spreads over hosts. django-q2 only delivers the cal
 delivered twice or given to a worker that is killed changes nothing, since places are leased by the
 database's clock and called again. Why: docs/decisions/0004-django-q2-is-a-bell.md.
 """
+
 import time
 from collections.abc import Callable
 from datetime import timedelta

@@ -16,7 +16,13 @@ def register(name: str, pid: int) -> WorkerHost:
     """This host's row, made or taken over from an earlier process of the same name."""
     host, _ = WorkerHost.objects.update_or_create(
         name=name,
-        defaults={"pid": pid, "started_at": Now(), "seen_at": Now(), "canary_sent_at": None, "canary_answered_at": None},
+        defaults={
+            "pid": pid,
+            "started_at": Now(),
+            "seen_at": Now(),
+            "canary_sent_at": None,
+            "canary_answered_at": None,
+        },
     )
     return host
 

@@ -49,7 +49,7 @@ def claim(table: str, candidates: str, parameters: list[object], *, assign: str 
                lease_until = clock_timestamp() + make_interval(secs => %s) {assign}
          WHERE id = ({candidates} LIMIT 1)
         RETURNING id, fence, attempts
-    """  # noqa: S608 - both texts are literals of runs.engine.work
+    """
     with connection.cursor() as cursor:
         cursor.execute(sql, [owner(), LEASE_SECONDS, *parameters])
         row = cursor.fetchone()
@@ -94,7 +94,7 @@ def write(lease: Lease, assign: str, parameters: list[object]) -> None:
 def _change(lease: Lease, assign: str, parameters: list[object]) -> None:
     with connection.cursor() as cursor:
         cursor.execute(
-            f"UPDATE {lease.table} SET {assign} WHERE id = %s AND fence = %s AND lease_until IS NOT NULL",  # noqa: S608 - literals of this package
+            f"UPDATE {lease.table} SET {assign} WHERE id = %s AND fence = %s AND lease_until IS NOT NULL",
             [*parameters, lease.id, lease.fence],
         )
         if cursor.rowcount != 1:

@@ -12,18 +12,18 @@ from dataclasses import dataclass
 
 import polars as pl
 from django.db import connection, transaction
+from psycopg import sql
+from psycopg.types.json import Jsonb
 
 from connectors.clients.postgresql import copy_frame
 from connectors.types import Cursor
-from psycopg import sql
-from psycopg.types.json import Jsonb
 from runs import leases, payload
 from runs.leases import Lease
 from runs.models import Finding
 
 OUTCOME_COLUMNS = ("source_id", "part", "state", "target_id", "key", "hash", "code", "reason")
 FINDING_COLUMNS = ("source_id", "part", "field", "value", "rule", "message", "severity")
-KNOWN_SCHEMA = {name: pl.String for name in ("source_id", "part", "target_id", "key", "hash", "state")}
+KNOWN_SCHEMA = dict.fromkeys(("source_id", "part", "target_id", "key", "hash", "state"), pl.String)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +105,7 @@ def record(
                 relinked,
             ],
         )  # fmt: skip
-        _track(place, chunk.id, outcomes)
+        track(place, chunk.id, outcomes)
         _replace_findings(place, chunk.id, Finding.Phase.LOAD, findings)
 
 
@@ -176,7 +176,8 @@ class Place:
     part: str = ""
 
 
-def _track(place: Place, chunk_id: int, outcomes: pl.DataFrame) -> None:
+def track(place: "Place", chunk_id: int, outcomes: pl.DataFrame) -> None:
+    """Write where these records stand now, in the caller's transaction; ``chunk_id`` is noted as having touched them."""
     if not outcomes.height:
         return
     with connection.cursor() as cursor:
@@ -187,7 +188,8 @@ def _track(place: Place, chunk_id: int, outcomes: pl.DataFrame) -> None:
         copy_frame(cursor, sql.Identifier("ledger_outcomes"), outcomes.select(OUTCOME_COLUMNS))
         cursor.execute(
             """INSERT INTO runs_trackedrecord AS known
-                      (project_id, object_id, source_id, part, state, target_id, key, hash, code, reason, run_id, chunks)
+                      (project_id, object_id, source_id, part, state, target_id, key, hash, code, reason,
+                       run_id, chunks)
                SELECT %s, %s, source_id, part, state, target_id, key, hash, code, reason, %s, ARRAY[%s::bigint]
                  FROM ledger_outcomes
                ON CONFLICT (project_id, object_id, source_id, part) DO UPDATE
@@ -214,5 +216,3 @@ def _replace_findings(place: Place, chunk_id: int, phase: Finding.Phase, finding
         )
         target = sql.SQL("runs_finding ({})").format(sql.SQL(", ").join(map(sql.Identifier, rows.columns)))
         copy_frame(cursor, target, rows)
-
-

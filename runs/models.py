@@ -1,11 +1,11 @@
 """What a run did and where every record stands: runs, steps, chunks, tracked records, findings, events."""
 
-
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models.functions import Now
 
+from orgs.visibility import VisibleManager, VisibleQuerySet
 from runs.choices import OPEN, ChunkState, EventLevel, RecordState, RunKind, RunState
 
 
@@ -34,12 +34,16 @@ class Run(Leased):
     state = models.CharField(max_length=24, choices=RunState, default=RunState.QUEUED)
     reason = models.TextField(blank=True, help_text="Why the run stands where it does, for staff.")
     started_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+")
-    mapping_digest = models.CharField(max_length=64, blank=True, help_text="SHA-256 over the mappings this run follows.")
+    mapping_digest = models.CharField(
+        max_length=64, blank=True, help_text="SHA-256 over the mappings this run follows."
+    )
     created_at = models.DateTimeField(db_default=Now())
     started_at = models.DateTimeField(null=True)
     planned_at = models.DateTimeField(null=True)
     finished_at = models.DateTimeField(null=True)
     api_calls = models.PositiveIntegerField(default=0, db_default=0)
+
+    objects = VisibleManager["Run"]()
 
     class Meta:
         ordering = ("-id",)
@@ -77,6 +81,8 @@ class Step(Leased):
     extracted_at = models.DateTimeField(null=True)
     extra = models.PositiveBigIntegerField(null=True, help_text="Target records under our keys that nobody tracks.")
 
+    objects = VisibleManager["Step"]()
+
     class Meta:
         ordering = ("position",)
         constraints = (
@@ -88,10 +94,10 @@ class Step(Leased):
         return f"{self.mapping['source_entity']} → {self.mapping['target_entity']}"
 
 
-class ChunkManager(models.Manager["Chunk"]):
+class ChunkManager(VisibleManager["Chunk"]):
     """Leaves the payloads in the database unless they are asked for."""
 
-    def get_queryset(self) -> models.QuerySet["Chunk"]:
+    def get_queryset(self) -> VisibleQuerySet["Chunk"]:
         return super().get_queryset().defer("payload", "before")
 
 
@@ -157,7 +163,8 @@ class TrackedRecord(models.Model):
 
     The table is partitioned by project and written only by ``runs.ledger``, in bulk; it carries no
     foreign keys because a million rows a minute pass through it. ``hash`` is over what the mapping last
-    made of the record (128 bits, kept as a UUID for its 16 bytes). ``chunks`` are the ids of all chunks that touched it, oldest first.
+    made of the record (128 bits, kept as a UUID for its 16 bytes). ``chunks`` are the ids of all chunks that
+    touched it, oldest first.
     """
 
     pk = models.CompositePrimaryKey("project", "object", "source_id", "part")
@@ -175,10 +182,10 @@ class TrackedRecord(models.Model):
     hash = models.UUIDField(null=True)
     code = models.TextField(db_default="", help_text="Why, for grouping.")
     reason = models.TextField(db_default="", help_text="Why, as a sentence.")
-    run = models.ForeignKey(
-        Run, on_delete=models.DO_NOTHING, db_constraint=False, db_index=False, related_name="+"
-    )
+    run = models.ForeignKey(Run, on_delete=models.DO_NOTHING, db_constraint=False, db_index=False, related_name="+")
     chunks = ArrayField(models.BigIntegerField())
+
+    objects = VisibleManager["TrackedRecord"]()
 
     class Meta:
         db_table = "runs_trackedrecord"
@@ -206,6 +213,8 @@ class Finding(models.Model):
     rule = models.TextField()
     message = models.TextField()
 
+    objects = VisibleManager["Finding"]()
+
     class Meta:
         ordering = ("id",)
         indexes = (
@@ -226,6 +235,8 @@ class RunEvent(models.Model):
     level = models.CharField(max_length=7, choices=EventLevel, default=EventLevel.INFO)
     message = models.TextField()
     until = models.DateTimeField(null=True)
+
+    objects = VisibleManager["RunEvent"]()
 
     class Meta:
         ordering = ("-id",)
@@ -249,6 +260,8 @@ class Driver(models.Model):
     lease_until = models.DateTimeField(null=True)
     called_at = models.DateTimeField(null=True)
 
+    objects = VisibleManager["Driver"]()
+
     class Meta:
         constraints = (models.UniqueConstraint("run", "slot", name="driver_slot_once_per_run"),)
 
@@ -267,10 +280,10 @@ class WorkerHost(models.Model):
     canary_answered_at = models.DateTimeField(null=True)
     restarts = models.PositiveIntegerField(default=0, db_default=0)
 
+    objects = VisibleManager["WorkerHost"]()
+
     class Meta:
         ordering = ("name",)
 
     def __str__(self) -> str:
         return self.name
-
-

@@ -14,7 +14,8 @@ def move(run_id: int, to: RunState, *, reason: str = "", level: EventLevel = Eve
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(
             """UPDATE runs_run SET state = %s, reason = %s,
-                      started_at = CASE WHEN %s = 'running' THEN coalesce(started_at, clock_timestamp()) ELSE started_at END,
+                      started_at = CASE WHEN %s = 'running' THEN coalesce(started_at, clock_timestamp())
+                                        ELSE started_at END,
                       finished_at = CASE WHEN %s THEN clock_timestamp() END
                 WHERE id = %s AND state = ANY(%s)""",
             [to, reason, to, to in TERMINAL, run_id, list(TRANSITIONS[to])],

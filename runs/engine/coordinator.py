@@ -103,7 +103,8 @@ def _perform(session: Session, work: Work, stop: Callable[[], bool]) -> None:
             session.run.pk,
             work,
             RunState.CRASHED,
-            f"An error in our own code stopped the run while it was to {work.task}; incident {number} in the log tells more.",
+            f"An error in our own code stopped the run while it was to {work.task}; "
+            f"incident {number} in the log tells more.",
         )
 
 

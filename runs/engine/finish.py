@@ -45,4 +45,8 @@ def _verdict(run_id: int, extras: int) -> tuple[RunState, str, EventLevel]:
     named = ", ".join(trouble for trouble in troubles if trouble)
     if named:
         return RunState.COMPLETED_WITH_ERRORS, f"{total['records']:,} records done; {named}.", EventLevel.WARNING
-    return RunState.COMPLETED, f"All {total['records']:,} records are in the target and read back equal.", EventLevel.INFO
+    return (
+        RunState.COMPLETED,
+        f"All {total['records']:,} records are in the target and read back equal.",
+        EventLevel.INFO,
+    )

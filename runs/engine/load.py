@@ -47,6 +47,7 @@ def load(session: Session, lease: Lease) -> None:
 def bring(session: Session, bench: Bench, lease: Lease, chunk: Chunk, frame: pl.DataFrame) -> Landing:
     """Transform, intend, write and judge these source records of the chunk."""
     mapped = transform(bench, frame)
+    refusals = _named(mapped.transformed.findings, chunk)
     rows, clashes = _unique_keys(bench, mapped.hashed)
     deferred = _deferred(bench, mapped)
     known = ledger.known(bench.place, rows["source_id"])
@@ -58,17 +59,21 @@ def bring(session: Session, bench: Bench, lease: Lease, chunk: Chunk, frame: pl.
     written = _write(session, bench, fresh)
     outcomes = pl.concat(
         [
-            _refused_by_mapping(mapped.transformed.findings),
+            _refused_by_mapping(refusals),
             clashes,
             _skipped(mapped.transformed.skipped),
             _waiting(mapped, deferred),
             _judged(bench, fresh, written, before, deferred, redo=redo),
         ]
     )
-    findings = pl.concat(
-        [mapped.transformed.findings.select(FINDING_COLUMNS), _target_findings(fresh, written, bench)]
-    )
+    findings = pl.concat([refusals.select(FINDING_COLUMNS), _target_findings(fresh, written, bench)])
     return Landing(outcomes.select(OUTCOME_COLUMNS), findings, _count(outcomes, settled, deferred))
+
+
+def _named(findings: pl.DataFrame, chunk: Chunk) -> pl.DataFrame:
+    """Findings with a name for records that have no identity: their place, which the finding has as value."""
+    place = pl.format("({}, page {})", "value", pl.lit(chunk.sequence + 1))
+    return findings.with_columns(pl.coalesce("source_id", place).alias("source_id"))
 
 
 def _unique_keys(bench: Bench, rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -99,7 +104,12 @@ def _deferred(bench: Bench, mapped: Mapped) -> pl.DataFrame:
     unresolved = mapped.transformed.unresolved
     if not unresolved.height:
         return pl.DataFrame(schema={"source_id": pl.String, "reason": pl.String})
-    objects = {pk for entities in unresolved["entities"].unique() for name in entities.split(",") for pk in bench.parents.get(name, ())}
+    objects = {
+        pk
+        for entities in unresolved["entities"].unique()
+        for name in entities.split(",")
+        for pk in bench.parents.get(name, ())
+    }
     standing = ledger.standing(bench.place.project_id, sorted(objects), unresolved["parent_id"].unique())
     parent = pl.col("parent_id").replace_strict(standing, default=None, return_dtype=pl.String)
     why = (
@@ -110,7 +120,9 @@ def _deferred(bench: Bench, mapped: Mapped) -> pl.DataFrame:
     )  # fmt: skip
     entities = pl.col("entities").str.replace_all(",", " or ")
     sentence = pl.format("{} waits for {} {}, {}.", "field", entities, "parent_id", why)
-    return unresolved.select("source_id", sentence.alias("reason")).unique("source_id", keep="first", maintain_order=True)
+    return unresolved.select("source_id", sentence.alias("reason")).unique(
+        "source_id", keep="first", maintain_order=True
+    )
 
 
 def _split(rows: pl.DataFrame, known: pl.DataFrame, deferred: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -141,7 +153,9 @@ def _before(session: Session, bench: Bench, lease: Lease, chunk: Chunk, keys: pl
 def _write(session: Session, bench: Bench, fresh: pl.DataFrame) -> pl.DataFrame:
     frame = fresh.select(bench.compiled.target_fields)
     if not frame.height:
-        return pl.DataFrame(schema=dict.fromkeys(("key", "target_id", "outcome", "code", "fields", "message"), pl.String))
+        return pl.DataFrame(
+            schema=dict.fromkeys(("key", "target_id", "outcome", "code", "fields", "message"), pl.String)
+        )
     return session.target.write(bench.entity, frame, key=bench.mapping.key).frame
 
 
@@ -176,7 +190,12 @@ def _judged(
         "target_id",
         "key",
         pl.when(~refused).then("hash").alias("hash"),
-        pl.when(refused).then("code").when(pl.col("reason").is_not_null()).then(pl.lit("waiting")).otherwise(pl.lit("")).alias("code"),
+        pl.when(refused)
+        .then("code")
+        .when(pl.col("reason").is_not_null())
+        .then(pl.lit("waiting"))
+        .otherwise(pl.lit(""))
+        .alias("code"),
         pl.when(refused).then("message").otherwise(pl.col("reason").fill_null("")).alias("reason"),
         count.alias("count"),
     )

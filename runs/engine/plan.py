@@ -75,9 +75,7 @@ def _within(field: FieldInfo, moved: set[str]) -> FieldInfo:
     return replace(field, references=references)
 
 
-def _make_room(
-    session: Session, objects: Sequence[ProjectObject], sources: dict[int, EntitySchema]
-) -> list[str]:
+def _make_room(session: Session, objects: Sequence[ProjectObject], sources: dict[int, EntitySchema]) -> list[str]:
     """Create the tables and columns that a mirror lacks, referenced ones first; one sentence per change."""
     tables = {chosen.source_entity: chosen.target_entity for chosen in objects}
     by_entity = {chosen.source_entity: chosen for chosen in objects}
@@ -88,7 +86,9 @@ def _make_room(
     changes: list[str] = []
     for name in (name for wave in plan_order(nodes).waves for name in wave):
         source = sources[by_entity[name].pk]
-        fields = tuple(replace(field, references=tuple(tables[to] for to in field.references)) for field in source.fields)
+        fields = tuple(
+            replace(field, references=tuple(tables[to] for to in field.references)) for field in source.fields
+        )
         wanted = EntitySchema(replace(source.entity, name=tables[name]), fields)
         changes.extend(session.target.ensure_entity(wanted, key=by_entity[name].key))
     return changes
@@ -122,7 +122,7 @@ def _waves(planned: Sequence[Planned]) -> dict[int, int]:
 
 
 def _digest(planned: Sequence[Planned]) -> str:
-    stored = [codec.mapping_to_json(item.mapping) for item in planned]
+    stored = [codec.encode(item.mapping) for item in planned]
     return hashlib.sha256(orjson.dumps(stored, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 
@@ -132,7 +132,7 @@ def _step(run: Run, item: Planned, position: int, wave: int, expected: int | Non
         object=item.object,
         position=position,
         wave=wave,
-        mapping=codec.mapping_to_json(item.mapping),
+        mapping=codec.encode(item.mapping),
         source_schema=schema_to_json(item.source),
         target_schema=schema_to_json(item.target),
         expected=expected,

@@ -35,19 +35,17 @@ def reconcile(session: Session, lease: Lease) -> None:
 def extra(session: Session, step: Step) -> int | None:
     """Target records under this step's keys that no tracked record accounts for; None where it cannot be told."""
     bench = session.bench(step.pk)
-    held = session.target.count(bench.entity, key=bench.mapping.key, prefix=bench.compiled.key_prefix)
+    held = session.target.count(bench.entity, key=bench.mapping.key, prefix=bench.key_prefix)
     if held is None:
         return None
     siblings = session.run.project.objects.filter(target_entity=bench.entity).values_list("pk", flat=True)
-    return max(0, held - ledger.landed(bench.place.project_id, list(siblings), prefix=bench.compiled.key_prefix))
+    return max(0, held - ledger.landed(bench.place.project_id, list(siblings), prefix=bench.key_prefix))
 
 
 def _landed(bench: Bench, rows: pl.DataFrame) -> pl.DataFrame:
     """The rows whose record the ledger says is in the target."""
     known = ledger.known(bench.place, rows["source_id"])
-    there = known.filter(
-        pl.col("target_id").is_not_null() & pl.col("state").is_in([*LANDED, RecordState.DEFERRED])
-    )
+    there = known.filter(pl.col("target_id").is_not_null() & pl.col("state").is_in([*LANDED, RecordState.DEFERRED]))
     return rows.join(there.select("source_id"), on="source_id", how="semi")
 
 

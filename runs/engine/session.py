@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 from django.db.models import F
 
@@ -13,6 +12,7 @@ from orgs import services as orgs
 from projects.definitions import schema_from_json
 from projects.mapping import codec
 from projects.mapping.compiler import CompiledMapping, compile_mapping
+from projects.mapping.keys import key_prefix
 from projects.mapping.specification import ObjectMapping
 from projects.services import value_maps
 from runs.ledger import Place
@@ -32,6 +32,10 @@ class Bench:
     @property
     def entity(self) -> str:
         return self.mapping.target_entity
+
+    @property
+    def key_prefix(self) -> str:
+        return key_prefix(self.mapping)
 
 
 class Session(AbstractContextManager["Session"]):
@@ -56,7 +60,7 @@ class Session(AbstractContextManager["Session"]):
         return self._benches[step_id]
 
     def _set_up(self, step: Step) -> Bench:
-        mapping = codec.mapping_from_json(step.mapping)
+        mapping = codec.decode(step.mapping)
         compiled = compile_mapping(
             mapping, schema_from_json(step.source_schema), schema_from_json(step.target_schema), self._value_maps
         )
@@ -74,7 +78,7 @@ class Session(AbstractContextManager["Session"]):
             found[entity] = (*found.get(entity, ()), pk)
         return found
 
-    def __exit__(self, *error: Any) -> None:
+    def __exit__(self, *error: object) -> None:
         opened = [self.__dict__[name] for name in ("source", "target") if name in self.__dict__]
         calls = sum(connector.calls for connector in opened)
         self._stack.close()

@@ -52,7 +52,9 @@ RELINKING = f"""
            SELECT min(w.wave) FROM {STEP} w JOIN {CHUNK} o ON o.step_id = w.id
             WHERE o.run_id = c.run_id AND o.state = 'loaded' AND o.deferred > 0 AND o.relinked_at IS NULL)
      ORDER BY c.id FOR UPDATE OF c SKIP LOCKED"""
-RECONCILING = f"SELECT id FROM {CHUNK} WHERE run_id = %s AND state = 'loaded' AND {FREE} ORDER BY id FOR UPDATE SKIP LOCKED"
+RECONCILING = (
+    f"SELECT id FROM {CHUNK} WHERE run_id = %s AND state = 'loaded' AND {FREE} ORDER BY id FOR UPDATE SKIP LOCKED"
+)
 
 
 @dataclass(frozen=True, slots=True)
