@@ -36,7 +36,7 @@ def pytest_configure() -> None:
         embedded.ensure_running(TESTS_VAR, disposable=True)
         # Several runs at once (an editor beside a terminal) share the server, not the databases.
         run = os.getppid() if "PYTEST_XDIST_WORKER" in os.environ else os.getpid()
-        settings.DATABASES["default"]["TEST"] = {"NAME": f"{TEST_PREFIX}{run}"}
+        settings.DATABASES["default"].setdefault("TEST", {})["NAME"] = f"{TEST_PREFIX}{run}"
         if "PYTEST_XDIST_WORKER" not in os.environ:
             _drop_orphaned_databases()
 
