@@ -1,0 +1,241 @@
+"""CSV and TSV: a file's columns, and its records as text frames, block by block.
+
+Blocks end between records and are parsed by Polars. A parse is believed only when arithmetic proves
+it: the delimiters in the bytes must be those between the cells plus those inside them. Anything else
+(short or long rows, odd quoting, blank lines) is read again by Python's strict parser, which is slower,
+exact, and knows line numbers.
+"""
+
+import csv
+import io
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import BinaryIO
+
+import polars as pl
+
+from connectors.clients.workbook.encoding import Encoding, detect, unreadable
+from connectors.clients.workbook.limits import BLOCK_BYTES, MAX_COLUMNS, MAX_RECORD_BYTES, MIB
+from connectors.errors import InputInvalid
+
+DELIMITERS = (",", ";", "\t", "|")
+_NO_DELIMITER = "\x1f"  # for files of one column: the ASCII unit separator, which text does not use
+_SNIFFED_RECORDS = 100
+_EXCEL_HINT = re.compile(rb"sep=([,;\t|])\r?\n", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How a file is written: where its first record starts (bytes, and line counted from 1)."""
+
+    encoding: Encoding
+    delimiter: str
+    columns: tuple[str, ...]
+    data_offset: int
+    data_line: int
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Some whole records: bytes ``start`` to ``end`` of the file, beginning at ``line``."""
+
+    start: int
+    end: int
+    line: int
+    frame: pl.DataFrame
+
+
+def layout(file: BinaryIO, label: str, *, encoding: Encoding | None = None, codec: str = "") -> Layout:
+    """How ``file`` is written; raises InputInvalid for an empty file and an unusable header.
+
+    ``encoding`` is a known result of an earlier look and saves the scan; ``codec`` is a person's choice.
+    """
+    known = encoding or detect(file, label, codec)
+    text, _ = _records_at(file, known.mark, known, label, line=1)
+    if not text.strip():
+        raise InputInvalid(f"{label} is empty. Give a file whose first line names the columns.")
+    if b"\r" in text and b"\n" not in text:
+        raise InputInvalid(f"{label} uses the line ends of old Macintosh programs. Save it again as CSV UTF-8.")
+    hint = _EXCEL_HINT.match(text)
+    skipped = hint.end() if hint else len(text) - len(text.lstrip(b"\r\n"))
+    sample = text[skipped : skipped + MIB]
+    delimiter = hint[1].decode() if hint else _sniff(sample)
+    cells, header_bytes = _header(text[skipped:], delimiter, label)
+    offset = known.mark + known.raw_length(text[: skipped + header_bytes])
+    line = 1 + text.count(b"\n", 0, skipped + header_bytes)
+    return Layout(known, delimiter, _columns(cells, label), offset, line)
+
+
+def blocks(file: BinaryIO, written: Layout, label: str, *, start: int = 0, line: int = 0) -> Iterator[Block]:
+    """The records from byte ``start`` (of line ``line``) on; from the first record where they are 0.
+
+    Records without any value (blank lines, rows of delimiters only) are left out. Raises InputInvalid
+    naming the line where a row has more or fewer cells than the header.
+    """
+    start, line = (start, line) if start else (written.data_offset, written.data_line)
+    while True:
+        text, length = _records_at(file, start, written.encoding, label, line=line)
+        if not length:
+            return
+        frame = _parse(text, written, label, line)
+        yield Block(start, start + length, line, frame)
+        start, line = start + length, line + text.count(b"\n")
+
+
+def _records_at(file: BinaryIO, start: int, encoding: Encoding, label: str, *, line: int) -> tuple[bytes, int]:
+    """Whole records from byte ``start`` on, about ``BLOCK_BYTES`` of them: as UTF-8, and their raw length."""
+    wanted = BLOCK_BYTES
+    while True:
+        file.seek(start)
+        raw = file.read(wanted)
+        final = len(raw) < wanted
+        text = encoding.to_utf8(raw, final=final, label=label)
+        end = _last_record_end(text)
+        if final and text.count(b'"', end) % 2 == 0:
+            return text, len(raw)
+        if end and not final:
+            return text[:end], encoding.raw_length(text[:end])
+        if final or wanted >= MAX_RECORD_BYTES:
+            raise _endless_record(text[end:], label, line + text.count(b"\n", 0, end), whole=final)
+        wanted *= 2
+
+
+def _last_record_end(text: bytes) -> int:
+    """Where the last whole record of ``text`` ends: after a newline with an even number of quotes before it."""
+    end = text.rfind(b"\n") + 1
+    quotes = text.count(b'"', 0, end)
+    while quotes % 2:
+        last = text.rfind(b'"', 0, end)
+        earlier = text.rfind(b"\n", 0, last) + 1
+        quotes -= text.count(b'"', earlier, end)
+        end = earlier
+    return end
+
+
+def _endless_record(text: bytes, label: str, line: int, *, whole: bool) -> InputInvalid:
+    if b'"' not in text:
+        return InputInvalid(
+            f"{label}, line {line:,}: one line is longer than {MAX_RECORD_BYTES // MIB} MiB. "
+            "This is no table; export the data again as CSV UTF-8."
+        )
+    cut = " before the end of the file (is the file complete?)" if whole else f" within {MAX_RECORD_BYTES // MIB} MiB"
+    return InputInvalid(
+        f"{label}, record of line {line:,}: a quotation mark is opened and not closed{cut}. "
+        "Double the quotation marks inside cells, or export the file again."
+    )
+
+
+def _sniff(sample: bytes) -> str:
+    """The delimiter: the one the header uses and the first records agree on, else the header's commonest."""
+    unquoted = re.sub(rb'"[^"]*"?', b"", sample)
+    lines = [line for line in unquoted.splitlines()[:_SNIFFED_RECORDS] if line]
+    counts = {mark: lines[0].count(mark.encode()) if lines else 0 for mark in DELIMITERS}
+    used = sorted((mark for mark in DELIMITERS if counts[mark]), key=lambda mark: -counts[mark])
+    for mark in used:
+        if all(line.count(mark.encode()) == counts[mark] for line in lines):
+            return mark
+    return used[0] if used else _NO_DELIMITER
+
+
+def _header(text: bytes, delimiter: str, label: str) -> tuple[list[str], int]:
+    """The header's cells, and how many bytes of ``text`` they took."""
+    first = _first_record(text)
+    try:
+        cells = next(csv.reader(io.StringIO(first.decode(), newline=""), delimiter=delimiter, strict=True))
+    except csv.Error as error:
+        raise InputInvalid(f"{label}: the header cannot be read ({error}). Export it again as CSV UTF-8.") from error
+    return cells, len(first)
+
+
+def _first_record(text: bytes) -> bytes:
+    end = 0
+    while True:
+        newline = text.find(b"\n", end)
+        end = newline + 1 if newline >= 0 else len(text)
+        if newline < 0 or text.count(b'"', 0, end) % 2 == 0:
+            return text[:end]
+
+
+def _columns(cells: list[str], label: str) -> tuple[str, ...]:
+    if len(cells) > MAX_COLUMNS:
+        raise InputInvalid(f"{label} has {len(cells):,} columns; at most {MAX_COLUMNS:,} can be read. Split it.")
+    names = tuple(cell.strip() for cell in cells)
+    for place, name in enumerate(names, start=1):
+        if not name:
+            raise InputInvalid(f"{label}: column {place} has no name in the header. Name it or remove the column.")
+        if names.index(name) < place - 1:
+            raise InputInvalid(
+                f"{label}: the columns {names.index(name) + 1} and {place} are both named “{name[:100]}”. Rename one."
+            )
+    return names
+
+
+def _parse(text: bytes, written: Layout, label: str, line: int) -> pl.DataFrame:
+    try:
+        frame = _fast(text, written)
+    except pl.exceptions.PolarsError:
+        frame = None
+    if frame is None:
+        frame = _exact(text, written, label, line)
+    return _without_blank_records(frame)
+
+
+def _fast(text: bytes, written: Layout) -> pl.DataFrame | None:
+    """What Polars makes of the records, or None where the count of delimiters does not prove it right."""
+    if not text.strip(b"\r\n"):
+        return pl.DataFrame(schema=dict.fromkeys(written.columns, pl.String))
+    frame = pl.read_csv(
+        text,
+        has_header=False,
+        schema=dict.fromkeys(written.columns, pl.String()),
+        separator=written.delimiter,
+        quote_char='"',
+    )
+    between = frame.height * (frame.width - 1)
+    present = text.count(written.delimiter.encode())
+    if b'"' not in text:
+        return frame if present == between else None
+    if present != between:
+        inside = frame.select(pl.all().str.count_matches(written.delimiter, literal=True).sum())
+        if present != between + sum(inside.row(0)):
+            return None
+    return frame.with_columns(pl.when(pl.all() != "").then(pl.all()))
+
+
+def _exact(text: bytes, written: Layout, label: str, line: int) -> pl.DataFrame:
+    csv.field_size_limit(MAX_RECORD_BYTES)  # the module's default of 128 KiB is less than a Salesforce text area
+    try:
+        lines = io.StringIO(text.decode(), newline="")
+    except UnicodeDecodeError as error:  # only where the file was replaced while it was read
+        raise unreadable(label, "utf-8") from error
+    reader = csv.reader(lines, delimiter=written.delimiter, strict=True)
+    width = len(written.columns)
+    rows: list[list[str | None]] = []
+    before = 0
+    try:
+        for cells in reader:
+            if cells and len(cells) != width:
+                raise _ragged(cells, width, label, line + before)
+            if cells:
+                rows.append([cell or None for cell in cells])
+            before = reader.line_num
+    except csv.Error as error:
+        raise InputInvalid(
+            f"{label}, line {line + before:,}: the quotation marks are not right ({error}). "
+            "Double the quotation marks inside cells, or export the file again."
+        ) from error
+    return pl.DataFrame(rows, schema=dict.fromkeys(written.columns, pl.String), orient="row")
+
+
+def _ragged(cells: list[str], width: int, label: str, line: int) -> InputInvalid:
+    more = "more" if len(cells) > width else "fewer"
+    return InputInvalid(
+        f"{label}, line {line:,}: the row has {len(cells):,} cells, {more} than the {width:,} columns of the header. "
+        "Put cells that hold a delimiter or a line break in quotation marks, or correct the row."
+    )
+
+
+def _without_blank_records(frame: pl.DataFrame) -> pl.DataFrame:
+    blank = frame.select(pl.all_horizontal(pl.all().is_null()).any()).item() if frame.height else False
+    return frame.filter(~pl.all_horizontal(pl.all().is_null())) if blank else frame
