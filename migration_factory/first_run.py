@@ -1,7 +1,6 @@
 """The keys a first run needs: read from the environment, or made once under ``var/keys``."""
 
 import base64
-import binascii
 import os
 import re
 import secrets
@@ -95,7 +94,7 @@ def parse_key_ring(text: str, where: str) -> dict[str, bytes]:
 def _decoded(encoded: str, key_id: str, where: str) -> bytes:
     try:
         key = base64.b64decode(encoded, validate=True)
-    except binascii.Error as error:
+    except ValueError as error:  # also what is not ASCII
         raise ImproperlyConfigured(f"The key “{key_id}” of {where} is not base64.") from error
     if len(key) != KEY_BYTES:
         raise ImproperlyConfigured(f"The key “{key_id}” of {where} has {len(key)} bytes and needs {KEY_BYTES}.")
@@ -134,11 +133,14 @@ def _kept(path: Path, make: Callable[[], str]) -> str:
     try:
         if not path.exists():
             _publish(path, make())
-        return path.read_text().strip()
+        text = path.read_text().strip()
     except OSError as error:
         raise ImproperlyConfigured(
             f"The key file {path} cannot be read or made ({error.strerror}); make its folder yours or set MF_VAR_DIR."
         ) from error
+    if not text:
+        raise ImproperlyConfigured(f"The key file {path} is empty; restore it, or delete it where nothing was kept yet.")
+    return text
 
 
 def _publish(path: Path, text: str) -> None:

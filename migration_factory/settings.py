@@ -10,8 +10,10 @@ from migration_factory import embedded, first_run
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = environ.Env()
 environ.Env.read_env(BASE_DIR / ".env")
+# Blank means not set, so that .env may keep a line for every variable.
+env.ENVIRON = {name: value for name, value in env.ENVIRON.items() if value.strip()}
 
-VAR_DIR = Path(env.str("MF_VAR_DIR", default=str(BASE_DIR / "var")))
+VAR_DIR = BASE_DIR / env.str("MF_VAR_DIR", default="var")
 # True where nothing says otherwise: the first setting of a deployment turns it off by itself.
 DEBUG = env.bool("DEBUG", default=first_run.is_local(env))
 
@@ -87,7 +89,7 @@ if env.bool("MF_BEHIND_PROXY", default=False):
 SILENCED_SYSTEM_CHECKS = ["security.W021"]
 
 # --- Database: DATABASE_URL, else the embedded server under var/ ----------------------------------------------
-EMBEDDED_DATABASE = not env.str("DATABASE_URL", default="")
+EMBEDDED_DATABASE = "DATABASE_URL" not in env.ENVIRON
 DATABASES = {"default": embedded.settings(VAR_DIR) if EMBEDDED_DATABASE else env.db_url("DATABASE_URL")}
 DATABASES["default"]["ENGINE"] = "migration_factory.database"
 DATABASES["default"]["CONN_MAX_AGE"] = 600
