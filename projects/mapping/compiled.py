@@ -211,29 +211,29 @@ class CompiledMapping:
         return texts
 
     def _converted(self, texts: pl.DataFrame, page: _Page) -> pl.DataFrame:
-        """The converted columns beside the texts; faults and missing values become findings."""
-        values = texts.with_columns(
-            target.conversion.value(pl.col(_text(position))).alias(_value(position))
-            for position, target in enumerate(self.fields)
+        """The texts with a converted column beside each; faults and missing values become findings."""
+        columns = list(enumerate(self.fields))
+        quick = texts.select(
+            expr.alias(name) for position, target in columns for name, expr in _quick(position, target).items()
         )
-        flags = values.select(flag for position, target in enumerate(self.fields) for flag in _flags(position, target))
-        raised = flags.select(pl.all().any()).row(0, named=True) if flags.width else {}
-        for position, target in enumerate(self.fields):
-            if raised[_suspect(position)]:
-                suspects = values.filter(flags[_suspect(position)]).select(
-                    ROW, SOURCE_ID, pl.col(_text(position)).alias(TEXT), pl.col(_value(position)).alias(VALUE)
-                )
-                page.findings.append(findings.conversion_faults(suspects, target.name, target.conversion))
-            if raised.get(_missing(position)):
-                page.findings.append(self._missing(values.filter(flags[_missing(position)]), target, page))
+        values = texts.hstack([quick[_value(position)] for position, _ in columns])
+        for position, target in columns:
+            doubtful = quick[_doubtful(position)]
+            if doubtful.any():
+                values = _careful(values, doubtful, position, target, page)
+            if target.info.required and values[_value(position)].null_count():
+                self._tell_missing(values, position, target, page)
         return values
 
-    def _missing(self, records: pl.DataFrame, target: TargetField, page: _Page) -> pl.DataFrame:
-        """Findings for records without a required value, save those whose rule's fault left it blank."""
+    def _tell_missing(self, values: pl.DataFrame, position: int, target: TargetField, page: _Page) -> None:
+        """Findings for records without a required value, save those whose absence is told already."""
+        blank = values.filter(pl.col(_value(position)).is_null())
+        if target.entities:
+            blank = blank.filter(pl.col(_parent(position)).is_null())
         told = [found.filter(pl.col("field") == target.name)[ROW] for found in page.findings]
         if told:
-            records = records.filter(~pl.col(ROW).is_in(pl.concat(told).implode()))
-        return findings.missing(records, target.name)
+            blank = blank.filter(~pl.col(ROW).is_in(pl.concat(told).implode()))
+        page.findings.append(findings.missing(blank, target.name))
 
     def _sorted(self, values: pl.DataFrame, page: _Page) -> Transformed:
         refused, waiting = page.refused(), page.waiting()
@@ -272,12 +272,8 @@ def _value(position: int) -> str:
     return f"value {position}"
 
 
-def _suspect(position: int) -> str:
-    return f"suspect {position}"
-
-
-def _missing(position: int) -> str:
-    return f"missing {position}"
+def _doubtful(position: int) -> str:
+    return f"doubtful {position}"
 
 
 def _collect(records: pl.DataFrame, faults: Sequence[tuple[str, RuleFault]], page: _Page) -> None:
@@ -289,16 +285,22 @@ def _collect(records: pl.DataFrame, faults: Sequence[tuple[str, RuleFault]], pag
             page.findings.append(findings.rule_fault(records.filter(flag), name, fault))
 
 
-def _flags(position: int, target: TargetField) -> list[pl.Expr]:
-    text, value = pl.col(_text(position)), pl.col(_value(position))
-    suspect = target.conversion.suspect(text, value).fill_null(value=False)
-    flags = [suspect.alias(_suspect(position))]
-    if target.info.required:
-        blank = value.is_null() & ~suspect
-        if target.entities:
-            blank = blank & pl.col(_parent(position)).is_null()
-        flags.append(blank.alias(_missing(position)))
-    return flags
+def _quick(position: int, target: TargetField) -> dict[str, pl.Expr]:
+    """The quick way's value, and where it may not be taken."""
+    text = pl.col(_text(position))
+    doubtful = text.is_not_null() & ~target.conversion.exact(text).fill_null(value=False)
+    return {_value(position): target.conversion.quick(text), _doubtful(position): doubtful}
+
+
+def _careful(
+    values: pl.DataFrame, doubtful: pl.Series, position: int, target: TargetField, page: _Page
+) -> pl.DataFrame:
+    """The values with those in doubt converted the careful way; what there is to tell is told."""
+    name = _value(position)
+    suspects = values.filter(doubtful).select(ROW, SOURCE_ID, pl.col(_text(position)).alias(TEXT))
+    suspects = suspects.with_columns(target.conversion.careful(pl.col(TEXT)).alias(VALUE))
+    page.findings.append(findings.conversion_faults(suspects, target.name, target.conversion))
+    return values.with_columns(values[name].scatter(doubtful.arg_true(), suspects[VALUE]))
 
 
 def _looked_up(parent: pl.Series, entities: Sequence[str], id_map: Mapping[str, pl.DataFrame]) -> pl.Series:

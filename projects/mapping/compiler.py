@@ -9,7 +9,7 @@ from connectors.types import EntitySchema, FieldInfo, FieldType
 from projects import universal
 from projects.mapping import findings
 from projects.mapping.compiled import CompiledMapping, ReferenceUse, Stage, TargetField
-from projects.mapping.conversion import conversion
+from projects.mapping.conversion import canonical_json, conversion
 from projects.mapping.expressions import Compiled, RuleFault, Scope, compile_condition, compile_rule
 from projects.mapping.problems import MappingInvalid, Problem, RuleInvalid
 from projects.mapping.specification import (
@@ -180,10 +180,18 @@ def _target_field(job: _Job, first: _First | None, rule: FieldRule, info: FieldI
     text = job.rule(info.name, rule.rule, _middle_scope(job, first))
     if text is None:
         return None
+    if info.type is FieldType.JSON and _writes_json(text, rule.rule, first):
+        converted = canonical_json()
     found = TargetField(info, text, converted)
     if isinstance(rule.rule, Constant) and rule.rule.value:
         _check_constant(job, found)
     return found
+
+
+def _writes_json(text: Compiled, rule: Rule, first: _First | None) -> bool:
+    """Whether the text is canonical JSON by construction, so that it need not be read again."""
+    taken_over = first is not None and isinstance(rule, Field) and first.fields[rule.name].is_json
+    return text.is_json or taken_over
 
 
 def _as_reference(rule: Rule, first: _First | None) -> _Split | None:
@@ -214,9 +222,8 @@ def _check_constant(job: _Job, target: TargetField) -> None:
     text = pl.DataFrame({findings.ROW: [0], findings.SOURCE_ID: [""]}).with_columns(
         target.text.expr.alias(findings.TEXT)
     )
-    frame = text.with_columns(target.conversion.value(pl.col(findings.TEXT)).alias(findings.VALUE))
-    suspects = frame.filter(target.conversion.suspect(pl.col(findings.TEXT), pl.col(findings.VALUE)))
-    for message in findings.conversion_faults(suspects, target.name, target.conversion)["message"].to_list():
+    careful = text.with_columns(target.conversion.careful(pl.col(findings.TEXT)).alias(findings.VALUE))
+    for message in findings.conversion_faults(careful, target.name, target.conversion)["message"].to_list():
         job.report(target.name, f"The constant does not fit. {message}")
 
 

@@ -41,11 +41,13 @@ class RuleFault:
 
 @dataclass(frozen=True, slots=True)
 class Compiled:
-    """A rule as an expression of type String; ``fields`` are the columns it reads."""
+    """A rule as an expression of type String; ``fields`` are the columns it reads. ``is_json`` says that
+    it writes canonical JSON."""
 
     expr: pl.Expr
     fields: frozenset[str] = frozenset()
     faults: tuple[RuleFault, ...] = ()
+    is_json: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,4 +208,5 @@ def _address(parts: Mapping[str, Rule], scope: Scope) -> Compiled:
     compiled = {name: compile_rule(part, scope) for name, part in parts.items()}
     fields = frozenset().union(*(part.fields for part in compiled.values()))
     faults = tuple(fault for part in compiled.values() for fault in part.faults)
-    return Compiled(json_text.object_of_texts({name: part.expr for name, part in compiled.items()}), fields, faults)
+    written = json_text.object_of_texts({name: part.expr for name, part in compiled.items()})
+    return Compiled(written, fields, faults, is_json=True)
