@@ -1,0 +1,171 @@
+"""``/_sandbox/…``: what tests and rehearsals do to an org from outside. Not a Salesforce path, no token needed."""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, fields
+
+import orjson
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from sandbox.salesforce import records
+from sandbox.salesforce.faults import Fault, Faults
+from sandbox.salesforce.generate import BadRecord
+from sandbox.salesforce.org import Settings
+from sandbox.salesforce.rest import Services
+from sandbox.salesforce.schema import SObject
+
+Answer = Callable[[Request, bytes], object]
+
+
+class Refused(Exception):
+    """A control request that makes no sense: 400 with one sentence."""
+
+
+class Control:
+    def __init__(self, services: Services, faults: Faults, bad: list[BadRecord]) -> None:
+        self.services = services
+        self.faults = faults
+        self.bad = bad
+
+    def routes(self) -> list[Route]:
+        table: tuple[tuple[str, str, Answer], ...] = (
+            ("GET", "/_sandbox", self.status),
+            ("GET", "/_sandbox/bad", self.listed_bad),
+            ("GET", "/_sandbox/calls", self.calls),
+            ("DELETE", "/_sandbox/calls", self.reset_calls),
+            ("GET", "/_sandbox/faults", self.listed_faults),
+            ("POST", "/_sandbox/faults", self.add_faults),
+            ("DELETE", "/_sandbox/faults", self.clear_faults),
+            ("PATCH", "/_sandbox/settings", self.change_settings),
+            ("DELETE", "/_sandbox/tokens", self.expire_tokens),
+            ("DELETE", "/_sandbox/cursors", self.expire_cursors),
+            ("POST", "/_sandbox/records/{name}", self.upsert),
+            ("DELETE", "/_sandbox/records/{name}", self.delete),
+            ("POST", "/_sandbox/jobs/{id}/fail", self.fail_job),
+        )
+        return [Route(path, _endpoint(answer), methods=[method]) for method, path, answer in table]
+
+    def status(self, _: Request, __: bytes) -> object:
+        store, org = self.services.store, self.services.org
+        counts = {each.name: store.count(each) for each in store.schema}
+        return {
+            "org_id": org.org_id,
+            "user_id": org.user_id,
+            "api_used": org.used,
+            "settings": asdict(org.settings),
+            "records": {name: count for name, count in sorted(counts.items()) if count},
+        }
+
+    def listed_bad(self, _: Request, __: bytes) -> object:
+        return [asdict(each) for each in self.bad]
+
+    def calls(self, _: Request, __: bytes) -> object:
+        counted = dict(sorted(self.services.org.calls.items()))
+        return {"total": sum(counted.values()), "calls": counted}
+
+    def reset_calls(self, _: Request, __: bytes) -> object:
+        self.services.org.reset_calls()
+        return {}
+
+    def listed_faults(self, _: Request, __: bytes) -> object:
+        return self.faults.listed()
+
+    def add_faults(self, _: Request, body: bytes) -> object:
+        """One rule or a list of rules; none is taken where one is wrong."""
+        given = _parsed(body)
+        try:
+            rules = [Fault.from_json(_mapping(each)) for each in (given if isinstance(given, list) else [given])]
+        except (TypeError, ValueError, re.error) as wrong:
+            raise Refused(str(wrong)) from wrong
+        for rule in rules:
+            self.faults.add(rule)
+        return self.faults.listed()
+
+    def clear_faults(self, request: Request, _: bytes) -> object:
+        self.faults.clear(int(request.query_params.get("seed", "0")))
+        return []
+
+    def change_settings(self, _: Request, body: bytes) -> object:
+        settings = self.services.org.settings
+        known = {each.name for each in fields(Settings)}
+        changes = _mapping(_parsed(body))
+        if not set(changes) <= {*known, "api_used"}:
+            raise Refused(f"settings are {sorted(known)} and api_used")
+        for name, value in changes.items():
+            if name == "api_used":
+                self.services.org.used = int(str(value))
+            else:
+                setattr(settings, name, int(str(value)))
+        return asdict(settings)
+
+    def expire_tokens(self, _: Request, __: bytes) -> object:
+        self.services.org.expire()
+        return {}
+
+    def expire_cursors(self, _: Request, __: bytes) -> object:
+        return {"expired": self.services.queries.expire()}
+
+    def upsert(self, request: Request, body: bytes) -> object:
+        """``{"records": [...]}``: those with the Id of a record there are changed, the others added."""
+        subject = self._subject(request)
+        given = _mapping(_parsed(body)).get("records")
+        if not isinstance(given, list):
+            raise Refused('the body is {"records": [...]}')
+        try:
+            return {"ids": [self._upserted(subject, _mapping(each)) for each in given]}
+        except ValueError as wrong:
+            raise Refused(str(wrong)) from wrong
+
+    def _upserted(self, subject: SObject, record: Mapping[str, object]) -> str:
+        store, user = self.services.store, self.services.org.user_id
+        known = record.get("Id")
+        if known and records.update(store, subject, str(known), record, user):
+            return str(known)
+        return records.insert(store, subject, [record], user)[0]
+
+    def delete(self, request: Request, body: bytes) -> object:
+        """``{"ids": [...]}``: into the bin."""
+        given = _mapping(_parsed(body)).get("ids")
+        if not isinstance(given, list):
+            raise Refused('the body is {"ids": [...]}')
+        return {"deleted": records.delete(self.services.store, self._subject(request), [str(each) for each in given])}
+
+    def fail_job(self, request: Request, body: bytes) -> object:
+        message = (
+            str(_mapping(_parsed(body)).get("message", "InternalServerError : Retry your query")) if body else "Failed"
+        )
+        self.services.bulk.fail(request.path_params["id"], message)
+        return {}
+
+    def _subject(self, request: Request) -> SObject:
+        subject = self.services.store.schema.get(request.path_params["name"])
+        if subject is None:
+            raise Refused(f"there is no object {request.path_params['name']}")
+        return subject
+
+
+def _endpoint(answer: Answer) -> Callable[[Request], "object"]:
+    async def endpoint(request: Request) -> Response:
+        try:
+            content = await run_in_threadpool(answer, request, await request.body())
+        except Refused as refused:
+            return JSONResponse({"error": str(refused)}, 400)
+        return Response(orjson.dumps(content), media_type="application/json")
+
+    return endpoint
+
+
+def _parsed(body: bytes) -> object:
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as wrong:
+        raise Refused(f"the body is not JSON: {wrong}") from wrong
+
+
+def _mapping(value: object) -> Mapping[str, object]:
+    if not isinstance(value, dict):
+        raise Refused("a JSON object is needed here")
+    return value

@@ -1,0 +1,95 @@
+"""One simulated org: who may come in, its tokens, what was called and how much of the daily allowance is used."""
+
+import itertools
+import re
+import secrets
+import threading
+from collections import Counter
+from dataclasses import dataclass, field
+
+from sandbox.salesforce import ids
+
+PLATFORM_CLI = "PlatformCLI"
+_VARIABLE = re.compile(r"/[A-Za-z0-9]{15}(?:[A-Za-z0-9]{3})?(?:-\d+)?(?=/|$)")
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What a client needs to get in. ``refresh_token`` belongs to ``PlatformCLI``, ``app_refresh_token`` to
+    ``client_id``. ``password`` is sent with ``security_token`` behind it."""
+
+    client_id: str
+    client_secret: str
+    refresh_token: str
+    app_refresh_token: str
+    username: str = "admin@sandbox.example"
+    password: str = "Sandbox-2026"  # noqa: S105 - a made-up account of a local simulator
+    security_token: str = "tOkEn123"  # noqa: S105
+
+
+def new_credentials() -> Credentials:
+    return Credentials(
+        client_id="3MVG9" + secrets.token_hex(24),
+        client_secret=secrets.token_hex(32).upper(),
+        refresh_token="5Aep861" + secrets.token_urlsafe(40),
+        app_refresh_token="5Aep861" + secrets.token_urlsafe(40),
+    )
+
+
+@dataclass(slots=True)
+class Settings:
+    """What control requests may change. ``bulk_polls`` is how often a bulk job is seen unfinished."""
+
+    api_limit: int = 100_000
+    bulk_polls: int = 1
+    bulk_page: int = 50_000
+
+
+@dataclass
+class Org:
+    """The state around the records. Thread-safe."""
+
+    credentials: Credentials = field(default_factory=new_credentials)
+    org_id: str = field(default_factory=lambda: ids.record_id("00D", 1))
+    user_id: str = field(default_factory=lambda: ids.record_id("005", 1))
+    settings: Settings = field(default_factory=Settings)
+    used: int = 0
+    bulk_jobs: int = 0
+    calls: Counter[str] = field(default_factory=Counter)
+    _tokens: set[str] = field(default_factory=set)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _numbers: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
+
+    def new_token(self) -> str:
+        token = f"{self.org_id[:15]}!AQ{secrets.token_urlsafe(60)}"
+        with self._lock:
+            self._tokens.add(token)
+        return token
+
+    def knows(self, token: str) -> bool:
+        return token in self._tokens
+
+    def expire(self, token: str | None = None) -> None:
+        """Make one access token, or every one, invalid."""
+        with self._lock:
+            self._tokens = set() if token is None else self._tokens - {token}
+
+    def count(self, method: str, path: str) -> None:
+        """Note a call, by method and path with ids and locators written as ``{id}``."""
+        with self._lock:
+            self.calls[f"{method} {_VARIABLE.sub('/{id}', path)}"] += 1
+
+    def use(self) -> bool:
+        """Take one API request from the day's allowance; false where none is left."""
+        with self._lock:
+            if self.used >= self.settings.api_limit:
+                return False
+            self.used += 1
+            return True
+
+    def usage(self) -> str:
+        return f"api-usage={self.used}/{self.settings.api_limit}"
+
+    def reset_calls(self) -> None:
+        with self._lock:
+            self.calls = Counter()

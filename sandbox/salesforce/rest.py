@@ -1,0 +1,212 @@
+"""The REST resources under ``/services/data/vXX.X``: describe, query, single records, deleted and updated, limits."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+
+from sandbox.salesforce import ids
+from sandbox.salesforce.bulk import BulkJobs
+from sandbox.salesforce.compile import compile_query
+from sandbox.salesforce.describe import describe, describe_global
+from sandbox.salesforce.errors import ApiError, not_found
+from sandbox.salesforce.limits import limits, record_counts
+from sandbox.salesforce.org import Org
+from sandbox.salesforce.query import Queries, page_size
+from sandbox.salesforce.render import json_row
+from sandbox.salesforce.schema import SObject
+from sandbox.salesforce.soql import Name, Query, utc_text
+from sandbox.salesforce.store import Store
+
+JSON = "application/json;charset=UTF-8"
+DELETED_DAYS = 15
+UPDATED_DAYS = 30
+
+
+@dataclass(frozen=True)
+class Services:
+    """What the resources work on."""
+
+    org: Org
+    store: Store
+    queries: Queries
+    bulk: BulkJobs
+    started: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One authorised request: its version (``66.0``) and its body, already read."""
+
+    request: Request
+    version: str
+    body: bytes
+
+    def argument(self, name: str) -> str | None:
+        return self.request.query_params.get(name)
+
+
+def resources(_: Services, call: Call) -> Response:
+    """``GET /services/data/vXX.X``: what there is."""
+    path = f"/services/data/v{call.version}/"
+    names = ("sobjects", "query", "queryAll", "limits", "jobs")
+    return as_json({name: path + name for name in names})
+
+
+def query(services: Services, call: Call) -> Response:
+    return _query(services, call, "query", deleted=False)
+
+
+def query_all(services: Services, call: Call) -> Response:
+    return _query(services, call, "queryAll", deleted=True)
+
+
+def _query(services: Services, call: Call, resource: str, *, deleted: bool) -> Response:
+    soql = call.argument("q")
+    if not soql:
+        raise ApiError(400, "MALFORMED_QUERY", "A query string has to be specified")
+    page = page_size(call.request.headers.get("sforce-query-options"))
+    body = services.queries.run(soql, version=call.version, resource=resource, page=page, deleted=deleted)
+    return Response(body, media_type=JSON)
+
+
+def query_more(services: Services, call: Call) -> Response:
+    """``GET /query/<locator>`` and ``/queryAll/<locator>``."""
+    resource = "queryAll" if "/queryAll/" in call.request.url.path else "query"
+    locator = call.request.path_params["locator"]
+    return Response(services.queries.more(locator, version=call.version, resource=resource), media_type=JSON)
+
+
+def sobjects(services: Services, call: Call) -> Response:
+    return _unless_unchanged(services, call, lambda: describe_global(services.store.schema, call.version))
+
+
+def sobject_describe(services: Services, call: Call) -> Response:
+    subject = _subject(services, call)
+    return _unless_unchanged(services, call, lambda: describe(services.store.schema, subject, call.version))
+
+
+def sobject_basic(services: Services, call: Call) -> Response:
+    """``GET /sobjects/X``: the object's entry of the global describe. Recently viewed records are none."""
+    subject = _subject(services, call)
+    entries = describe_global(services.store.schema, call.version)["sobjects"]
+    entry = next(each for each in entries if each["name"] == subject.name)
+    return as_json({"objectDescribe": entry, "recentItems": []})
+
+
+def record(services: Services, call: Call) -> Response:
+    """``GET /sobjects/X/<id>``, all fields or those of ``?fields=``."""
+    subject = _subject(services, call)
+    asked = call.argument("fields")
+    names = [name.strip() for name in asked.split(",")] if asked else [each.name for each in subject.fields]
+    text = f"SELECT {','.join(names)} FROM {subject.name}"  # noqa: S608 - SOQL, shown in error messages only
+    tree = Query(text, Name(subject.name, 0), tuple(Name(name, 0) for name in names))
+    plan = compile_query(tree, services.store.schema, deleted=True)
+    sql = f'SELECT t."IsDeleted", {json_row(plan, call.version)} {plan.source} AND t."Id" = ?'
+    with services.store.read() as connection:
+        found = connection.execute(sql, (*plan.parameters, ids.normalised(call.request.path_params["id"]))).fetchone()
+    if found is None:
+        raise ApiError(404, "NOT_FOUND", "Provided external ID field does not exist or is not accessible: Id")
+    if found[0]:
+        raise ApiError(404, "ENTITY_IS_DELETED", "entity is deleted")
+    return Response(found[1], media_type=JSON)
+
+
+def deleted(services: Services, call: Call) -> Response:
+    """``GET /sobjects/X/deleted/?start=&end=``: at most 15 days back, seconds cut off."""
+    subject = _replicated(services, call)
+    start, end = _span(call, DELETED_DAYS)
+    sql = f'SELECT "_DeletedAt", "Id" FROM "{subject.name}" WHERE "IsDeleted" AND "_DeletedAt" >= ? AND "_DeletedAt" < ? ORDER BY 1'  # noqa: S608, E501 - schema name
+    with services.store.read() as connection:
+        rows = connection.execute(sql, (start, end)).fetchall()
+    return as_json(
+        {
+            "deletedRecords": [{"deletedDate": offset_form(moment), "id": record_id} for moment, record_id in rows],
+            "earliestDateAvailable": offset_form(_minutes(services.started)),
+            "latestDateCovered": offset_form(min(end, _minutes(datetime.now(UTC)))),
+        }
+    )
+
+
+def updated(services: Services, call: Call) -> Response:
+    """``GET /sobjects/X/updated/?start=&end=``: ids of records changed in a span, at most 30 days back."""
+    subject = _replicated(services, call)
+    start, end = _span(call, UPDATED_DAYS)
+    sql = f'SELECT "Id" FROM "{subject.name}" WHERE NOT "IsDeleted" AND "SystemModstamp" >= ? AND "SystemModstamp" < ?'  # noqa: S608 - schema name
+    with services.store.read() as connection:
+        rows = connection.execute(sql, (start, end)).fetchall()
+    covered = offset_form(min(end, _minutes(datetime.now(UTC))))
+    return as_json({"ids": [row[0] for row in rows], "latestDateCovered": covered})
+
+
+def org_limits(services: Services, _: Call) -> Response:
+    return as_json(limits(services.org, services.store))
+
+
+def org_record_counts(services: Services, call: Call) -> Response:
+    names = [name for name in (call.argument("sObjects") or "").split(",") if name]
+    return as_json(record_counts(services.store, names))
+
+
+def as_json(content: object, status: int = 200) -> Response:
+    return Response(orjson.dumps(content), status, media_type=JSON)
+
+
+def offset_form(moment: str) -> str:
+    """A stored moment the way REST JSON writes it: ``+0000`` instead of ``Z``."""
+    return moment.removesuffix("Z") + "+0000"
+
+
+def _subject(services: Services, call: Call) -> SObject:
+    subject = services.store.schema.get(call.request.path_params["name"])
+    if subject is None:
+        raise not_found()
+    return subject
+
+
+def _replicated(services: Services, call: Call) -> SObject:
+    subject = _subject(services, call)
+    if subject.field("SystemModstamp") is None:
+        raise ApiError(400, "INVALID_TYPE_FOR_OPERATION", f"entity type {subject.name} does not support replication")
+    return subject
+
+
+def _span(call: Call, days: int) -> tuple[str, str]:
+    """The asked span as stored stamps, cut to whole minutes; raises ApiError where it makes no sense."""
+    try:
+        start, end = (utc_text((call.argument(name) or "").replace(" ", "+")) for name in ("start", "end"))
+    except ValueError as wrong:
+        raise ApiError(
+            400, "INVALID_REPLICATION_DATE", "start and end must be ISO 8601 date-times with a zone"
+        ) from wrong
+    start, end = (f"{moment[:16]}:00.000Z" for moment in (start, end))
+    if start >= end:
+        raise ApiError(400, "INVALID_REPLICATION_DATE", "startDate must be before endDate by at least one minute")
+    if start < _minutes(datetime.now(UTC) - timedelta(days=days)):
+        message = f"startDate cannot be more than {days} days ago"
+        raise ApiError(400, "INVALID_REPLICATION_DATE", message)
+    return start, end
+
+
+def _minutes(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:00.000Z")
+
+
+def _unless_unchanged(services: Services, call: Call, build: Callable[[], object]) -> Response:
+    """Describe answers carry Last-Modified and honour If-Modified-Since: metadata is as old as the org."""
+    since = call.request.headers.get("if-modified-since")
+    modified = services.started.strftime("%a, %d %b %Y %H:%M:%S GMT")
+    try:
+        unchanged = since is not None and parsedate_to_datetime(since) >= services.started
+    except ValueError:
+        unchanged = False
+    if unchanged:
+        return Response(status_code=HTTPStatus.NOT_MODIFIED, headers={"last-modified": modified})
+    answer = as_json(build())
+    answer.headers["last-modified"] = modified
+    return answer
