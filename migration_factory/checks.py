@@ -162,10 +162,9 @@ def check_database_version(*, databases: Sequence[str] | None = None, **_: Any) 
                 cursor.execute("SELECT current_setting('server_version_num')::int / 10000")
                 version = cursor.fetchone()[0]
         except OperationalError as error:
-            reason = str(error).strip().splitlines()
             found.append(
                 Error(
-                    f"The database “{alias}” cannot be reached: {reason[-1] if reason else 'no reason given'}",
+                    f"The database “{alias}” cannot be reached: {' '.join(str(error).split())}",
                     hint="Start it, or correct DATABASE_URL.",
                     id="migration_factory.E005",
                 )

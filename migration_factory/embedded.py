@@ -196,7 +196,7 @@ def _admin(place: Place) -> Iterator[psycopg.Connection]:
         connection = psycopg.connect(place.conninfo("postgres"), autocommit=True, connect_timeout=10)
     except psycopg.OperationalError as error:
         raise DatabaseUnavailable(
-            f"The embedded database in {place.data} refused the connection ({_last_line(str(error))}); "
+            f"The embedded database in {place.data} refused the connection ({' '.join(str(error).split())}); "
             "if the folder was made by other software, move it away and run again."
         ) from error
     with connection:

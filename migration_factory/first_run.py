@@ -139,7 +139,9 @@ def _kept(path: Path, make: Callable[[], str]) -> str:
             f"The key file {path} cannot be read or made ({error.strerror}); make its folder yours or set MF_VAR_DIR."
         ) from error
     if not text:
-        raise ImproperlyConfigured(f"The key file {path} is empty; restore it, or delete it where nothing was kept yet.")
+        raise ImproperlyConfigured(
+            f"The key file {path} is empty; restore it, or delete it where nothing was kept yet."
+        )
     return text
 
 
