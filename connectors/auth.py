@@ -69,9 +69,11 @@ def basic(user: str, password: Secret) -> FixedHeader:
 
 
 class Grant(Protocol):
-    """How a token is asked for. ``repeatable``: asking twice does no harm."""
+    """How a token is asked for."""
 
-    repeatable: bool
+    @property
+    def repeatable(self) -> bool:
+        """Whether asking twice does no harm."""
 
     def form(self, current: Token | None, now: datetime) -> Mapping[str, str]:
         """The fields of the token request."""

@@ -1,0 +1,117 @@
+"""Salesforce's describe in our words: which objects and fields can be read, and of what type they are.
+
+https://developer.salesforce.com/docs/atlas.en-us.api_rest.meta/api_rest/resources_sobject_describe.htm
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from connectors.answers import Answer
+from connectors.clients.salesforce_session import SalesforceSession
+from connectors.errors import ContractChanged, NotFound, SettingsInvalid
+from connectors.types import EntityInfo, EntitySchema, FieldInfo, FieldType
+
+TYPES: Final[Mapping[str, FieldType]] = {
+    "reference": FieldType.REFERENCE,
+    "boolean": FieldType.BOOLEAN,
+    "int": FieldType.INTEGER,
+    "long": FieldType.INTEGER,
+    "double": FieldType.DECIMAL,
+    "currency": FieldType.DECIMAL,
+    "percent": FieldType.DECIMAL,
+    "date": FieldType.DATE,
+    "datetime": FieldType.DATETIME,
+    "time": FieldType.TIME,
+    "picklist": FieldType.PICKLIST,
+    "multipicklist": FieldType.MULTIPICKLIST,
+    "json": FieldType.JSON,
+    "complexvalue": FieldType.JSON,
+}  # every other type is text: id, string, textarea, phone, url, email, combobox, encryptedstring…
+
+# The Bulk API refuses these ("Selecting compound data not supported in Bulk Query"), and nothing is lost:
+# an address or a location is read by its parts, which are fields of their own, and a blob is a file.
+UNREADABLE_TYPES: Final = frozenset({"address", "location", "base64"})
+
+# Helpers of other objects, or not data of the org.
+_SKIPPED_ENDINGS: Final = ("ChangeEvent", "Share", "History", "Feed", "Tag", "__mdt", "__e", "__x", "__b")
+# These answer only to a filter on a parent, or only inside another query.
+_NOT_ALONE: Final = frozenset(
+    "ActivityHistory AttachedContentDocument CombinedAttachment ContentDocumentLink ContentFolderItem "  # noqa: SIM905
+    "ContentFolderMember EntityParticle FieldDefinition IdeaComment NoteAndAttachment OpenActivity Vote".split()
+)
+UPDATED_FIELDS: Final = ("SystemModstamp", "LastModifiedDate", "CreatedDate")
+
+
+@dataclass(frozen=True, slots=True)
+class SObject:
+    """One described object. ``replicateable`` ones have a feed of deletions."""
+
+    schema: EntitySchema
+    replicateable: bool
+    has_recycle_bin: bool
+
+
+def list_entities(session: SalesforceSession) -> tuple[EntityInfo, ...]:
+    """The objects that can be read by themselves, sorted by name."""
+    answer = session.http.get(session.path("sobjects"))
+    found = [_listed(entry) for entry in _items(answer, "sobjects") if _is_readable(entry)]
+    return tuple(sorted(found, key=lambda info: info.name))
+
+
+def describe(session: SalesforceSession, entity: str) -> SObject:
+    """The object's readable fields; raises SettingsInvalid where there is no such object."""
+    try:
+        answer = session.http.get(session.path("sobjects", entity, "describe"))
+    except NotFound as error:
+        raise SettingsInvalid(
+            f"Salesforce has no object “{entity}”, or hides it from the connecting user. "
+            "Correct the name, or give the permission set the object.",
+            detail=error.detail,
+        ) from None
+    body = answer.object()
+    fields = tuple(_field(entry) for entry in _items(answer, "fields") if entry["type"] not in UNREADABLE_TYPES)
+    names = {field.name for field in fields}
+    updated = next((name for name in UPDATED_FIELDS if name in names), None)
+    info = EntityInfo(name=str(body["name"]), label=str(body["label"]), id_field="Id", updated_field=updated)
+    return SObject(EntitySchema(info, fields), bool(body.get("replicateable")), "IsDeleted" in names)
+
+
+def _is_readable(entry: Mapping[str, Any]) -> bool:
+    name = str(entry["name"])
+    is_data = entry.get("queryable") and not entry.get("deprecatedAndHidden")
+    return bool(is_data) and not name.endswith(_SKIPPED_ENDINGS) and name not in _NOT_ALONE
+
+
+def _listed(entry: Mapping[str, Any]) -> EntityInfo:
+    # The list names no fields; replicateable objects are the ones that carry SystemModstamp.
+    updated = UPDATED_FIELDS[0] if entry.get("replicateable") else None
+    return EntityInfo(str(entry["name"]), str(entry.get("label") or entry["name"]), "Id", updated)
+
+
+def _field(entry: Mapping[str, Any]) -> FieldInfo:
+    kind = TYPES.get(str(entry["type"]), FieldType.TEXT)
+    is_number = kind in (FieldType.INTEGER, FieldType.DECIMAL)
+    createable = bool(entry.get("createable"))
+    return FieldInfo(
+        name=str(entry["name"]),
+        type=kind,
+        label=str(entry.get("label") or entry["name"]),
+        length=int(entry.get("length") or 0) or None,
+        precision=int(entry.get("precision") or entry.get("digits") or 0) or None if is_number else None,
+        scale=int(entry.get("scale") or 0) if is_number else None,
+        required=createable and not entry.get("nillable", True) and not entry.get("defaultedOnCreate"),
+        writable=createable or bool(entry.get("updateable")),
+        unique=bool(entry.get("unique")),
+        external_id=bool(entry.get("externalId")),
+        choices=tuple(str(value["value"]) for value in entry.get("picklistValues") or () if value.get("active", True)),
+        restricted=bool(entry.get("restrictedPicklist")),
+        references=tuple(entry.get("referenceTo") or ()) if kind is FieldType.REFERENCE else (),
+    )
+
+
+def _items(answer: Answer, name: str) -> list[dict[str, Any]]:
+    items = answer.object().get(name)
+    if not isinstance(items, list):
+        raise ContractChanged(f"Salesforce answered {answer.request} without “{name}”.", detail=answer.detail)
+    return items

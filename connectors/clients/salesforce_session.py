@@ -1,0 +1,182 @@
+"""A Salesforce org we are logged in to: its settings, its address, its API version, who it is."""
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+from urllib.parse import quote, urlsplit
+
+from connectors.addresses import checked_base_url
+from connectors.answers import Answer
+from connectors.auth import Client, ClientCredentialsGrant, Grant, RefreshGrant, TokenAuth, TokenEndpoint, bearer
+from connectors.clients.salesforce_errors import DIALECT
+from connectors.context import Context, Secret
+from connectors.errors import SettingsInvalid
+from connectors.http import Auth, HttpClient
+from connectors.types import Identity, JsonScalar, Setting, SettingKind
+
+SYSTEM: Final = "Salesforce"
+API_VERSION: Final = "66.0"
+
+SETTINGS: Final = (
+    Setting(
+        "login_url",
+        "Org address",
+        SettingKind.URL,
+        help="The org's My Domain address, https://acme.my.salesforce.com; a sandbox has its own.",
+    ),
+    Setting("sfdx_auth_url", "SFDX auth URL", SettingKind.LONG_TEXT, required=False, secret=True,
+            help="What “sf org auth show-sfdx-auth-url --json” prints; replaces the four fields below."),
+    Setting("client_id", "Client id", required=False, help="The consumer key of the connected or external client app."),
+    Setting("client_secret", "Client secret", required=False, secret=True,
+            help="Where the app asks for one. Without a refresh token, the app logs in as its own run-as user."),
+    Setting("refresh_token", "Refresh token", required=False, secret=True,
+            help="It works only with the client id that obtained it."),
+    Setting("access_token", "Access token", required=False, secret=True,
+            help="Ends after some hours and cannot be renewed: for a short look only."),
+    Setting("api_version", "API version", required=False, default=API_VERSION, help="For instance 66.0."),
+)  # fmt: skip
+
+# Form: https://developer.salesforce.com/docs/atlas.en-us.sfdx_cli_reference.meta (org login sfdx-url)
+_SFDX_URL: Final = re.compile(
+    r"force://(?P<id>[A-Za-z0-9._-]+={0,2}):(?P<secret>[A-Za-z0-9._-]*={0,2}):"
+    r"(?P<refresh>[A-Za-z0-9._-]+={0,2})@(?P<host>[A-Za-z0-9:._-]+)"
+)
+_SHARED_HOSTS: Final = frozenset({"login.salesforce.com", "test.salesforce.com"})
+# Hosts of the user interface answer neither token nor API calls.
+_UI_SUFFIXES: Final = ((".lightning.force.com", ".my.salesforce.com"), (".salesforce-setup.com", ".salesforce.com"))
+_SHOWN_LIMITS: Final = (
+    "DailyApiRequests", "DailyBulkApiBatches", "DailyBulkV2QueryJobs", "DataStorageMB", "FileStorageMB"
+)  # fmt: skip
+_ORGANIZATION: Final = "SELECT Id, Name, OrganizationType, IsSandbox, InstanceName FROM Organization"
+
+
+class SalesforceSession:
+    """Calls to one org. ``version`` is the API version of every path."""
+
+    def __init__(self, context: Context) -> None:
+        self.clock = context.clock
+        self.version = _version(context.text("api_version", API_VERSION))
+        self._endpoint: TokenEndpoint | None = None
+        base_url, auth = self._login(context)
+        self.http = HttpClient(context, base_url, system=SYSTEM, auth=auth, dialect=DIALECT)
+
+    def close(self) -> None:
+        self.http.close()
+        if self._endpoint is not None:
+            self._endpoint.close()
+
+    def path(self, *parts: str, version: str = "") -> str:
+        """A path below this org's versioned root, every part quoted."""
+        quoted = "/".join(quote(part, safe="") for part in parts)
+        return f"/services/data/v{version or self.version}/{quoted}"
+
+    def query(self, soql: str, *, everything: str = "query") -> Answer:
+        """The first page of a REST query; ``everything="queryAll"`` includes deleted and archived records."""
+        return self.http.get(self.path(everything), params={"q": soql})
+
+    def identity(self) -> Identity:
+        """Who the org is and what is left of its limits; raises SettingsInvalid for a version it lacks."""
+        self._check_version()
+        records = self.query(_ORGANIZATION).object().get("records") or [{}]
+        org: Mapping[str, Any] = records[0]
+        facts: dict[str, JsonScalar] = {
+            "organisation id": org.get("Id"),
+            "edition": org.get("OrganizationType"),
+            "sandbox": bool(org.get("IsSandbox")),
+            "instance": org.get("InstanceName"),
+            "API version": self.version,
+        }
+        return Identity(account=str(org.get("Name") or org.get("Id") or SYSTEM), facts=facts, limits=self._limits())
+
+    def _limits(self) -> dict[str, tuple[int, int]]:
+        limits = self.http.get(self.path("limits")).object()
+        found = {name: limits[name] for name in _SHOWN_LIMITS if isinstance(limits.get(name), dict)}
+        # Storage in use may exceed what was bought; then nothing is left, not less than nothing.
+        return {
+            name: (min(max(0, int(entry["Remaining"])), int(entry["Max"])), int(entry["Max"]))
+            for name, entry in found.items()
+        }
+
+    def _check_version(self) -> None:
+        offered = [str(entry.get("version")) for entry in self.http.get("/services/data").json()]
+        if self.version not in offered:
+            raise SettingsInvalid(
+                f"The org does not offer API version {self.version}; it offers {offered[0]} to {offered[-1]}. "
+                "Correct the version on the org's page."
+            )
+
+    def _login(self, context: Context) -> tuple[str, Auth]:
+        """Base URL and credentials, from the first complete way the settings describe."""
+        sfdx = context.secrets.get("sfdx_auth_url")
+        if sfdx:
+            base_url, grant = sfdx_login(sfdx)
+            return base_url, self._token_auth(context, base_url, grant)
+        base_url = api_host(context.require("login_url"))
+        access = context.secrets.get("access_token")
+        if access:
+            if urlsplit(base_url).hostname in _SHARED_HOSTS:
+                raise SettingsInvalid("With an access token, enter the org's own address instead of the log-in page's.")
+            return base_url, bearer(access)
+        return base_url, self._token_auth(context, base_url, _grant(context))
+
+    def _token_auth(self, context: Context, base_url: str, grant: Grant) -> TokenAuth:
+        self._endpoint = TokenEndpoint(context, f"{base_url}/services/oauth2/token", grant, system=SYSTEM)
+        return TokenAuth(context, self._endpoint)
+
+
+def sfdx_login(pasted: Secret) -> tuple[str, RefreshGrant]:
+    """Base URL and grant of an SFDX auth URL, pasted bare or in the JSON the CLI prints around it.
+
+    Raises SettingsInvalid where it is neither, without repeating what was pasted."""
+    text = pasted.reveal().strip()
+    if text.startswith("{"):
+        text = _from_json(text)
+    found = _SFDX_URL.fullmatch(text)
+    if found is None:
+        raise SettingsInvalid(
+            "The SFDX auth URL must look like force://client id:secret:refresh token@host. "
+            "Print it with “sf org auth show-sfdx-auth-url” and paste it whole."
+        )
+    client = Client(found["id"], Secret(found["secret"]) if found["secret"] else None)
+    return api_host(f"https://{found['host']}"), RefreshGrant(client, Secret(found["refresh"]))
+
+
+def api_host(url: str) -> str:
+    """The address for API calls; a user-interface address is turned into its My Domain."""
+    url = checked_base_url(url if "://" in url else f"https://{url}", system=SYSTEM)
+    parts = urlsplit(url)
+    host = parts.netloc
+    for suffix, replacement in _UI_SUFFIXES:
+        if host.endswith(suffix):
+            host = host.removesuffix(suffix) + replacement
+    return f"{parts.scheme}://{host}"
+
+
+def _grant(context: Context) -> Grant:
+    refresh, secret = context.secrets.get("refresh_token"), context.secrets.get("client_secret")
+    client_id = context.text("client_id")
+    if refresh and client_id:
+        return RefreshGrant(Client(client_id, secret), refresh)
+    if client_id and secret:
+        return ClientCredentialsGrant(Client(client_id, secret))
+    raise SettingsInvalid(
+        "Salesforce needs one of: an SFDX auth URL; a client id with a refresh token; a client id with its secret; "
+        "an access token. Enter it on the org's page."
+    )
+
+
+def _from_json(text: str) -> str:
+    try:
+        body = json.loads(text)
+    except ValueError:
+        return ""
+    body = body.get("result", body)
+    return str(body.get("sfdxAuthUrl", "")) if isinstance(body, dict) else ""
+
+
+def _version(text: str) -> str:
+    text = text.strip().removeprefix("v")
+    if not re.fullmatch(r"\d{2,3}(\.0)?", text):
+        raise SettingsInvalid(f"“{text[:20]}” is not an API version. Enter one like {API_VERSION} on the org's page.")
+    return text if text.endswith(".0") else f"{text}.0"
