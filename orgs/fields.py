@@ -118,17 +118,19 @@ class SealedTextField(EncryptedTextField):  # type: ignore[misc]  # the package 
     def from_db_value(self, value: Any, *_: Any) -> Sealed | None:
         return None if value is None else self.box(self.purpose, bytes(value))
 
-    def to_python(self, value: Any) -> Sealed | None:
-        """A box as it is, or a box from a fixture's base64; plain text raises ValidationError."""
-        if value is None or isinstance(value, Sealed):
-            return value
-        try:
-            token = base64.b64decode(value, validate=True)
-        except (TypeError, ValueError, binascii.Error):
-            raise ValidationError(_PLAIN_REFUSED) from None
-        if not token.startswith(PREFIX):
+    def to_python(self, value: Any) -> Any:
+        """A box from a fixture's base64; anything else as it is.
+
+        Refusing here would print plain text: loaddata quotes a value that does not convert. What is no
+        box is refused, unquoted, by ``validate`` and on saving.
+        """
+        token = _fixture_token(value) if isinstance(value, str) else None
+        return self.box(self.purpose, token) if token else value
+
+    def validate(self, value: Any, model_instance: Any) -> None:
+        if not isinstance(value, self.box | None):
             raise ValidationError(_PLAIN_REFUSED)
-        return self.box(self.purpose, token)
+        super().validate(value, model_instance)
 
     def value_to_string(self, obj: Any) -> str | None:
         value = self.value_from_object(obj)
@@ -146,6 +148,14 @@ class SealedMapField(SealedTextField):
     """A ``SealedMap`` or null; everything else as for ``SealedTextField``."""
 
     box = SealedMap
+
+
+def _fixture_token(text: str) -> bytes | None:
+    try:
+        token = base64.b64decode(text, validate=True)
+    except (ValueError, binascii.Error):
+        return None
+    return token if token.startswith(PREFIX) else None
 
 
 def sealed_bytes_constraint(column: str, *, name: str) -> CheckConstraint:

@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pytest_django.fixtures import SettingsWrapper
+from pytest_django import Settings
 
 from orgs.sealing import (
     PREFIX,
@@ -22,11 +22,11 @@ PURPOSE = "orgs.Org.secrets"
 
 
 @pytest.fixture(autouse=True)
-def ring(settings: SettingsWrapper) -> None:
+def ring(settings: Settings) -> None:
     settings.VAULT_KEYS = {"new": NEW, "old": OLD}
 
 
-def under_old_key(settings: SettingsWrapper, data: bytes) -> bytes:
+def under_old_key(settings: Settings, data: bytes) -> bytes:
     settings.VAULT_KEYS = {"old": OLD}
     token = seal(PURPOSE, data)
     settings.VAULT_KEYS = {"new": NEW, "old": OLD}
@@ -71,13 +71,13 @@ def test_a_token_does_not_open_under_another_keys_name() -> None:
         open_sealed(PURPOSE, token)
 
 
-def test_older_keys_still_open(settings: SettingsWrapper) -> None:
+def test_older_keys_still_open(settings: Settings) -> None:
     token = under_old_key(settings, b"x")
     assert key_id_of(token, PURPOSE) == "old"
     assert open_sealed(PURPOSE, token) == b"x"
 
 
-def test_a_missing_key_is_named(settings: SettingsWrapper) -> None:
+def test_a_missing_key_is_named(settings: Settings) -> None:
     token = under_old_key(settings, b"x")
     settings.VAULT_KEYS = {"new": NEW}
     with pytest.raises(SealBroken, match="“old”, which is not in the key ring"):
@@ -93,7 +93,7 @@ def test_what_is_no_token_is_said_to_be_none(value: bytes) -> None:
 
 
 @pytest.mark.parametrize("ring", [{}, {"a$b": OLD}, {"": OLD}, {"a": b"short"}])
-def test_an_unusable_ring_is_refused(settings: SettingsWrapper, ring: dict[str, bytes]) -> None:
+def test_an_unusable_ring_is_refused(settings: Settings, ring: dict[str, bytes]) -> None:
     settings.VAULT_KEYS = ring
     with pytest.raises(SealBroken, match=r"vault"):
         seal(PURPOSE, b"x")
