@@ -184,9 +184,15 @@ def _ready(place: Place) -> bool:
 
 
 def _wait_while_busy(place: Place) -> None:
-    """A server in recovery or about to stop is neither up nor down: let it finish."""
+    """A server in recovery or about to stop is neither up nor down: let it finish, for ending it would only
+    make the next recovery begin from the start."""
     deadline = time.monotonic() + START_SECONDS
-    while _answer(place) == pq.Ping.REJECT and time.monotonic() < deadline:
+    while _answer(place) == pq.Ping.REJECT:
+        if time.monotonic() > deadline:
+            raise DatabaseUnavailable(
+                f"The embedded database in {place.data} is still recovering or stopping after {START_SECONDS} s; "
+                f"wait while {place.log} shows progress, and run again."
+            )
         time.sleep(0.05)
 
 
@@ -196,8 +202,8 @@ def _admin(place: Place) -> Iterator[psycopg.Connection]:
         connection = psycopg.connect(place.conninfo("postgres"), autocommit=True, connect_timeout=10)
     except psycopg.OperationalError as error:
         raise DatabaseUnavailable(
-            f"The embedded database in {place.data} refused the connection ({' '.join(str(error).split())}); "
-            "if the folder was made by other software, move it away and run again."
+            f"The embedded database in {place.data} runs and refused a connection ({' '.join(str(error).split())}); "
+            "end what holds its connections, or, if other software made that folder, move it away."
         ) from error
     with connection:
         yield connection

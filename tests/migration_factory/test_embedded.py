@@ -166,6 +166,39 @@ def test_a_killed_server_comes_back_with_its_data_although_backends_are_orphaned
     busy.finish()
 
 
+def test_a_server_that_restarts_itself_after_a_killed_backend_is_waited_for(running: Path) -> None:
+    with psycopg.connect(embedded.dsn(running)) as victim:
+        backend = victim.info.backend_pid
+        os.kill(backend, signal.SIGKILL)
+    wait_until(lambda: not psutil.pid_exists(backend))  # collected: the server knows
+    before = postmaster(running)
+    embedded.ensure_running(running)
+    assert ask(running, "SELECT current_database()") == embedded.DATABASE
+    assert postmaster(running) == before
+
+
+def test_a_recovery_that_takes_too_long_is_left_alone_and_said(running: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = postmaster(running)
+    with monkeypatch.context() as patch:
+        patch.setattr(embedded, "START_SECONDS", 0)
+        patch.setattr(embedded, "_answer", lambda _: pq.Ping.REJECT)
+        assert "still recovering" in refusal(running)
+    assert embedded.is_running(running)
+    assert postmaster(running) == before
+
+
+def test_a_server_of_other_making_is_named(running: Path) -> None:
+    run_sql(running, "DROP ROLE IF EXISTS other; CREATE ROLE other SUPERUSER LOGIN")
+    other = f"{embedded.dsn(running, 'postgres')} user=other"
+    rename = "ALTER ROLE {} RENAME TO {}"
+    with psycopg.connect(other, autocommit=True) as connection:
+        connection.execute(rename.format(embedded.ROLE, "renamed"))
+        try:
+            assert f'role "{embedded.ROLE}" does not exist' in refusal(running)
+        finally:
+            connection.execute(rename.format("renamed", embedded.ROLE))
+
+
 def test_files_that_name_an_innocent_process_are_history(running: Path) -> None:
     owner = (running / "postgres").stat()
     as_owner = {"user": owner.st_uid, "group": owner.st_gid} if ROOT else {}
