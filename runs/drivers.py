@@ -22,13 +22,11 @@ from runs.engine import coordinator
 from runs.engine.coordinator import Progress
 from runs.models import Driver, Run
 
-PLACE_SECONDS = 30
-"""A place's lease; renewed between pieces of work."""
 IDLE_SECONDS = 2.0
 """How long a driver waits for work to become free before it leaves its place."""
 IDLE_POLL_SECONDS = 0.2
 CALL_AGAIN_SECONDS = 10
-"""A call nobody answered for so long is repeated."""
+"""A call nobody answered for so long is repeated; a place left for lack of work is called again then, too."""
 
 
 def drive(driver_id: int, *, clock: Clock | None = None) -> None:
@@ -79,6 +77,11 @@ def fill_places(host: str, *, hands: int) -> int:
     return len(empty)
 
 
+def forget_calls(host: str) -> None:
+    """Free the places of this host, all of whose workers are gone, to be called for again at once."""
+    Driver.objects.filter(owner=host).update(called_at=None, lease_until=None)
+
+
 def _call(driver_id: int) -> None:
     """Put the place on this host's queue; rolls back with the caller's transaction.
 
@@ -106,7 +109,7 @@ def _take(driver_id: int) -> tuple[int, int] | None:
                       lease_until = clock_timestamp() + make_interval(secs => %s)
                 WHERE id = %s AND (lease_until IS NULL OR lease_until < clock_timestamp())
                RETURNING run_id, fence""",
-            [PLACE_SECONDS, driver_id],
+            [settings.MF_LEASE_SECONDS, driver_id],
         )
         row = cursor.fetchone()
     return (row[0], row[1]) if row else None
@@ -115,7 +118,7 @@ def _take(driver_id: int) -> tuple[int, int] | None:
 def _time_box(driver_id: int, fence: int) -> Callable[[], bool]:
     """True once the box is used up or the place was given to somebody else; renews the place meanwhile."""
     ends = time.monotonic() + settings.MF_TIME_BOX_SECONDS
-    renew_at = time.monotonic() + PLACE_SECONDS / 3
+    renew_at = time.monotonic() + settings.MF_LEASE_SECONDS / 3
 
     def stop() -> bool:
         nonlocal renew_at
@@ -124,8 +127,8 @@ def _time_box(driver_id: int, fence: int) -> Callable[[], bool]:
             return True
         if now < renew_at:
             return False
-        renew_at = now + PLACE_SECONDS / 3
-        return Driver.objects.filter(pk=driver_id, fence=fence).update(lease_until=_in(PLACE_SECONDS)) != 1
+        renew_at = now + settings.MF_LEASE_SECONDS / 3
+        return Driver.objects.filter(pk=driver_id, fence=fence).update(lease_until=_in(settings.MF_LEASE_SECONDS)) != 1
 
     return stop
 
@@ -134,5 +137,5 @@ def _leave(driver_id: int, fence: int) -> bool:
     return Driver.objects.filter(pk=driver_id, fence=fence).update(lease_until=None, called_at=_in(0)) == 1
 
 
-def _in(seconds: int) -> CombinedExpression:
+def _in(seconds: float) -> CombinedExpression:
     return Now() + timedelta(seconds=seconds)

@@ -6,6 +6,7 @@ database answers is frozen, and its supervisor replaces the cluster.
 """
 
 from django.db import connection
+from django.db.models import F
 from django.db.models.functions import Now
 from django_q.tasks import async_task
 
@@ -31,6 +32,13 @@ def send_canary(host: WorkerHost) -> None:
     """Ask this host's cluster for a sign of life; every host has a queue of its own."""
     WorkerHost.objects.filter(pk=host.pk).update(canary_sent_at=Now(), seen_at=Now())
     async_task("runs.tasks.answer_canary", host.pk, q_options={"ack_failure": True, "save": False})
+
+
+def restarted(host: WorkerHost) -> None:
+    """Note that the host's cluster was replaced; silence counts from now."""
+    WorkerHost.objects.filter(pk=host.pk).update(
+        restarts=F("restarts") + 1, started_at=Now(), canary_sent_at=None, canary_answered_at=None
+    )
 
 
 def answer_canary(host_id: int) -> None:

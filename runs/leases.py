@@ -9,10 +9,8 @@ import os
 import socket
 from dataclasses import dataclass
 
+from django.conf import settings
 from django.db import connection
-
-LEASE_SECONDS = 60
-"""Renewed between the parts of a chunk, so that it only expires on a worker that is gone or stuck."""
 
 CHUNK = "runs_chunk"
 STEP = "runs_step"
@@ -51,14 +49,14 @@ def claim(table: str, candidates: str, parameters: list[object], *, assign: str 
         RETURNING id, fence, attempts
     """
     with connection.cursor() as cursor:
-        cursor.execute(sql, [owner(), LEASE_SECONDS, *parameters])
+        cursor.execute(sql, [owner(), settings.MF_LEASE_SECONDS, *parameters])
         row = cursor.fetchone()
     return Lease(table, *row) if row else None
 
 
 def renew(lease: Lease) -> None:
-    """Hold for another ``LEASE_SECONDS``; raises LeaseLost."""
-    _change(lease, "lease_until = clock_timestamp() + make_interval(secs => %s)", [LEASE_SECONDS])
+    """Hold for another ``MF_LEASE_SECONDS``; raises LeaseLost."""
+    _change(lease, "lease_until = clock_timestamp() + make_interval(secs => %s)", [settings.MF_LEASE_SECONDS])
 
 
 def release(lease: Lease, *, wait_seconds: float = 0, attempts: int | None = None) -> None:
@@ -87,7 +85,7 @@ def write(lease: Lease, assign: str, parameters: list[object]) -> None:
     _change(
         lease,
         f"{assign}, attempts = 0, lease_until = clock_timestamp() + make_interval(secs => %s)",
-        [*parameters, LEASE_SECONDS],
+        [*parameters, settings.MF_LEASE_SECONDS],
     )
 
 

@@ -27,6 +27,17 @@ KNOWN_SCHEMA = dict.fromkeys(("source_id", "part", "target_id", "key", "hash", "
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """Where a chunk's records belong."""
+
+    project_id: int
+    object_id: int
+    run_id: int
+    step_id: int
+    part: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Counts:
     """What became of a chunk's records; they add up to the chunk's ``records``."""
 
@@ -53,9 +64,21 @@ def ensure_partition(project_id: int) -> None:
     with connection.cursor() as cursor:
         cursor.execute(
             sql.SQL("CREATE TABLE IF NOT EXISTS {} PARTITION OF runs_trackedrecord FOR VALUES IN ({})")
-            .format(sql.Identifier(f"runs_trackedrecord_p{project_id}"), sql.Literal(project_id))
+            .format(sql.Identifier(_partition(project_id)), sql.Literal(project_id))
             .as_string(None)
         )
+
+
+def drop_partition(project_id: int) -> None:
+    """Forget every tracked record of the project."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            sql.SQL("DROP TABLE IF EXISTS {}").format(sql.Identifier(_partition(project_id))).as_string(None)
+        )
+
+
+def _partition(project_id: int) -> str:
+    return f"runs_trackedrecord_p{project_id}"
 
 
 def stage(step: Lease, frame: pl.DataFrame, cursor_after: Cursor | None) -> None:
@@ -88,7 +111,7 @@ def intend(chunk: Lease, before: pl.DataFrame) -> None:
 
 
 def record(
-    chunk: Lease, place: "Place", outcomes: pl.DataFrame, findings: pl.DataFrame, counts: Counts, *, relinked: bool
+    chunk: Lease, place: Place, outcomes: pl.DataFrame, findings: pl.DataFrame, counts: Counts, *, relinked: bool
 ) -> None:
     """Commit what became of a chunk's records: tracked records, findings, counts and state as one.
 
@@ -109,7 +132,7 @@ def record(
         _replace_findings(place, chunk.id, Finding.Phase.LOAD, findings)
 
 
-def verified(chunk: Lease, place: "Place", verdict: Verdict, findings: pl.DataFrame) -> None:
+def verified(chunk: Lease, place: Place, verdict: Verdict, findings: pl.DataFrame) -> None:
     """Commit what reading a chunk back found. Raises LeaseLost."""
     with transaction.atomic():
         leases.settle(
@@ -121,7 +144,7 @@ def verified(chunk: Lease, place: "Place", verdict: Verdict, findings: pl.DataFr
         _replace_findings(place, chunk.id, Finding.Phase.VERIFY, findings)
 
 
-def known(place: "Place", source_ids: pl.Series) -> pl.DataFrame:
+def known(place: Place, source_ids: pl.Series) -> pl.DataFrame:
     """Where these records stand: the columns of ``KNOWN_SCHEMA``; unknown ids are absent."""
     with connection.cursor() as cursor:
         cursor.execute(
@@ -165,19 +188,8 @@ def landed(project_id: int, object_ids: Sequence[int], *, prefix: str) -> int:
         return int(cursor.fetchone()[0])
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a chunk's records belong."""
-
-    project_id: int
-    object_id: int
-    run_id: int
-    step_id: int
-    part: str = ""
-
-
-def track(place: "Place", chunk_id: int, outcomes: pl.DataFrame) -> None:
-    """Write where these records stand now, in the caller's transaction; ``chunk_id`` is noted as having touched them."""
+def track(place: Place, chunk_id: int, outcomes: pl.DataFrame) -> None:
+    """Write where these records stand now, touched by this chunk, in the caller's transaction."""
     if not outcomes.height:
         return
     with connection.cursor() as cursor:

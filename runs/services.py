@@ -7,7 +7,7 @@ from django.contrib.auth.models import AbstractBaseUser
 from django.db import IntegrityError, transaction
 
 from projects.models import Project
-from runs import transitions
+from runs import ledger, transitions
 from runs.choices import RunKind, RunState
 from runs.models import Chunk, Driver, Run, Step
 
@@ -66,3 +66,14 @@ def resume_run(run: Run) -> None:
 def _refused(run: Run, what: str) -> RunRefused:
     state = Run.objects.get(pk=run.pk).get_state_display().lower()
     return RunRefused(f"{run} is {state} and cannot be {what} now.")
+
+
+@transaction.atomic
+def erase_project(project: Project) -> None:
+    """Delete the project with all its runs, payloads and tracked records; the target keeps what was loaded.
+
+    A worker that is at one of its runs finds its lease gone at its next write, and stops.
+    """
+    ledger.drop_partition(project.pk)
+    Run.objects.filter(project=project).delete()
+    project.delete()

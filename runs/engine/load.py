@@ -144,7 +144,7 @@ def _before(session: Session, bench: Bench, lease: Lease, chunk: Chunk, keys: pl
     if chunk.before is not None:
         return payload.unpack(chunk.before, purpose=payload.BEFORE)
     before = session.target.fetch(
-        bench.entity, key=bench.mapping.key, keys=keys.drop_nulls().to_list(), fields=bench.compiled.target_fields
+        bench.entity, key=bench.mapping.key, keys=keys.drop_nulls().to_list(), fields=bench.other_fields
     )
     ledger.intend(lease, before)
     return before
@@ -204,7 +204,7 @@ def _judged(
 def _equal_before(bench: Bench, fresh: pl.DataFrame, before: pl.DataFrame) -> pl.Series:
     """Keys whose before-image already was what we wrote."""
     key = bench.mapping.key
-    others = [name for name in bench.compiled.target_fields if name != key]
+    others = bench.other_fields
     images = before.rename({"key": key}).select(key, *(pl.col(name).cast(fresh.schema[name]) for name in others))
     return fresh.join(images, on=[key, *others], how="semi", nulls_equal=True)[key]
 

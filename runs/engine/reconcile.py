@@ -20,9 +20,9 @@ def reconcile(session: Session, lease: Lease) -> None:
     frame = payload.unpack(chunk.payload, purpose=payload.PAYLOAD)
     key = bench.mapping.key
     expected = _landed(bench, transform(bench, frame).hashed).rename({key: "key"})
-    others = [name for name in bench.compiled.target_fields if name != key]
-    actual = session.target.fetch(bench.entity, key=key, keys=expected["key"].to_list(), fields=others)
-    found = compare(expected, actual, fields=others)
+    keys = expected["key"].to_list()
+    actual = session.target.fetch(bench.entity, key=key, keys=keys, fields=bench.other_fields)
+    found = compare(expected, actual, fields=bench.other_fields)
     verdict = Verdict(
         records=expected.height,
         fields=found.fields,

@@ -34,6 +34,11 @@ class Bench:
         return self.mapping.target_entity
 
     @property
+    def other_fields(self) -> tuple[str, ...]:
+        """The target fields without the key."""
+        return tuple(name for name in self.compiled.target_fields if name != self.mapping.key)
+
+    @property
     def key_prefix(self) -> str:
         return key_prefix(self.mapping)
 

@@ -1,0 +1,76 @@
+"""``manage.py rehearse``: a complete migration against the sandbox or a data folder, in figures."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import orjson
+from django.core.management import call_command
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from rich.console import Console
+from rich.table import Table
+
+from connectors.errors import ConnectorError
+from migration_factory.rehearsal import Order, RehearsalRefused, Rehearsed, rehearse
+from orgs.validation import EntryRefused
+from projects.services import ProjectInvalid
+from runs.reports import OUTCOMES
+
+REFUSALS = (RehearsalRefused, ProjectInvalid, EntryRefused, ConnectorError)
+
+
+class Command(BaseCommand):
+    help = "Run a complete migration in a scratch customer and show what became of every record."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("source", help="workbook or salesforce")
+        parser.add_argument("--data", type=Path, metavar="DIR", help="folder of files, or dataset for the simulator")
+        parser.add_argument("--target", default="postgresql", choices=["postgresql"], help="where to load into")
+        parser.add_argument("--mirror", action="store_true", help="copy entities as they are, creating tables")
+        parser.add_argument("--records", type=int, default=1_000, metavar="N", help="how many to generate")
+        parser.add_argument("--bad", type=int, default=0, metavar="N", help="how many of them shall be bad")
+        parser.add_argument("--seed", type=int, default=1, metavar="N", help="seed of the generated records")
+        parser.add_argument("--again", action="store_true", help="run a second time over the unchanged source")
+        parser.add_argument("--workers", type=int, default=0, metavar="N", help="drive with N processes")
+        parser.add_argument("--keep", action="store_true", help="leave customer, run and target database in place")
+        parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
+
+    def handle(self, *_: Any, **options: Any) -> None:
+        call_command("migrate", verbosity=0, interactive=False)
+        names = ("source", "data", "mirror", "records", "bad", "seed", "again", "workers", "keep")
+        try:
+            done = rehearse(Order(**{name: options[name] for name in names}))
+        except REFUSALS as refused:
+            raise CommandError(str(refused)) from refused
+        if options["json"]:
+            self.stdout.write(orjson.dumps(done.as_json()).decode())
+        else:
+            _print(done)
+        if options["keep"]:
+            self.stderr.write(f"The target database {done.database} was kept.")
+        if not done.good:
+            sys.exit(1)
+
+
+def _print(done: Rehearsed) -> None:
+    console = Console()
+    table = Table(title=f"{done.first.status}: {done.first.reason}")
+    for name in ("source", "target"):
+        table.add_column(name)
+    for name in ("read", *OUTCOMES):
+        table.add_column(name, justify="right")
+    for item in done.first.objects:
+        table.add_row(item.source, item.target, *(f"{getattr(item, name):,}" for name in ("read", *OUTCOMES)))
+    console.print(table)
+    body = done.as_json()
+    found = done.first.reconcile
+    console.print(
+        f"Read back {found.records:,} records, {found.fields:,} fields: {found.missing:,} missing, "
+        f"{found.mismatches:,} different, {found.extra if found.extra is not None else 'unknown'} extra."
+    )
+    console.print(
+        f"{body['seconds']:.1f} s, {body['records_per_second']:,.0f} records/s, {body['api_calls']:,} requests, "
+        f"peak {body['peak_rss_mib']:,.0f} MiB."
+    )
+    if "again" in body:
+        console.print("Again: " + ", ".join(f"{count:,} {name}" for name, count in body["again"].items()) + ".")

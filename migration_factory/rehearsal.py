@@ -1,0 +1,186 @@
+"""A complete migration against the sandbox or a data folder, in a scratch customer that is gone afterwards."""
+
+import os
+import resource
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from django.db import transaction
+
+from migration_factory import crew, scratch
+from orgs import services as orgs
+from orgs.models import Customer, Org, Role
+from projects import services as projects
+from projects.models import Project
+from runs import drivers, reports
+from runs import services as runs
+from runs.models import Run
+from sandbox.salesforce.running import Ready, running_simulator
+
+PRODUCT_MODEL = "product"
+TENANT = "rehearsal"
+
+
+class RehearsalRefused(Exception):
+    """What was asked cannot be rehearsed; the message is a sentence for staff."""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What to rehearse. ``workers`` 0 drives the run in this process, else in so many processes."""
+
+    source: str
+    data: Path | None = None
+    mirror: bool = False
+    records: int = 1_000
+    bad: int = 0
+    seed: int = 1
+    again: bool = False
+    workers: int = 0
+    keep: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """How to reach a system: what an org is made of."""
+
+    platform: str
+    settings: Mapping[str, str] = field(default_factory=dict)
+    secrets: Mapping[str, str] = field(default_factory=dict)
+    folder: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rehearsed:
+    first: reports.RunFigures
+    second: reports.RunFigures | None
+    database: str
+
+    @property
+    def good(self) -> bool:
+        """Everything is accounted for, and going again over the unchanged source wrote nothing."""
+        if self.second is None:
+            return self.first.good
+        wrote = self.second.totals["created"] + self.second.totals["updated"]
+        return self.first.good and self.second.good and not wrote
+
+    def as_json(self) -> dict[str, Any]:
+        body = {**self.first.as_json(), "peak_rss_mib": round(_peak_rss_mib(), 1)}
+        if self.second is not None:
+            names = ("read", "created", "updated", "unchanged")
+            body["again"] = {name: self.second.totals[name] for name in names}
+        return body
+
+
+def rehearse(order: Order) -> Rehearsed:
+    """Run it. Raises RehearsalRefused, connector errors of the set-up, ProjectInvalid."""
+    with ExitStack() as stack:
+        source = stack.enter_context(_source(order))
+        database = stack.enter_context(_database(order))
+        project = stack.enter_context(_project(order, source, _target(order, database)))
+        first = _run(project, order)
+        second = _run(project, order) if order.again else None
+        return Rehearsed(first, second, database)
+
+
+def salesforce_reach(ready: Ready) -> Reach:
+    """An org that connects to a running simulator with its client credentials."""
+    return Reach(
+        "salesforce",
+        {"login_url": ready.url, "client_id": ready.client_id},
+        {"client_secret": ready.client_secret},
+    )
+
+
+@contextmanager
+def _source(order: Order) -> Iterator[Reach]:
+    match order.source:
+        case "workbook":
+            if order.data is None:
+                raise RehearsalRefused("A workbook rehearsal reads a folder of files: name it with --data.")
+            yield Reach("workbook", folder=order.data.resolve())
+        case "salesforce":
+            records = 0 if order.data else order.records
+            with running_simulator(
+                data=order.data, records=records, seed=order.seed, bad=order.bad, process=True
+            ) as simulator:
+                yield salesforce_reach(simulator.ready)
+        case other:
+            raise RehearsalRefused(f"There is no sandbox for “{other}”; rehearse workbook or salesforce.")
+
+
+@contextmanager
+def _database(order: Order) -> Iterator[str]:
+    name = f"rehearsal_{os.getpid()}_{uuid.uuid4().hex[:6]}"
+    scratch.create(name)
+    try:
+        yield name
+    finally:
+        if not order.keep:
+            scratch.drop(name)
+
+
+def _target(order: Order, database: str) -> Reach:
+    settings = scratch.connection_settings(database)
+    if not order.mirror:
+        settings["tenant_id"] = str(scratch.install_product(database, tenant=TENANT))
+    return Reach("postgresql", settings, scratch.password())
+
+
+@contextmanager
+def _project(order: Order, source: Reach, target: Reach) -> Iterator[Project]:
+    with transaction.atomic():
+        slug = f"rehearsal-{uuid.uuid4().hex[:10]}"
+        customer = Customer.objects.create(name=f"Rehearsal {order.source}", slug=slug)
+        project = make_project(customer, "Rehearsal", source, target, mirror=order.mirror)
+    try:
+        yield project
+    finally:
+        if not order.keep:
+            runs.erase_project(project)
+            Org.objects.filter(customer=customer).delete()
+            customer.delete()
+
+
+def make_project(customer: Customer, name: str, source: Reach, target: Reach, *, mirror: bool) -> Project:
+    """A project between two new orgs of the customer, with every object that can be moved."""
+    from_org = _org(customer, f"{name} source", Role.SOURCE, source)
+    to_org = _org(customer, f"{name} target", Role.TARGET, target)
+    project = projects.create_project(customer, name, source=from_org, target=to_org, mirror=mirror)
+    with orgs.open_source(from_org) as connector:
+        if mirror:
+            projects.adopt_entities(project, connector)
+        else:
+            projects.adopt_packaged(project, connector, model=PRODUCT_MODEL)
+    return project
+
+
+def _org(customer: Customer, name: str, role: Role, reach: Reach) -> Org:
+    return orgs.create_org(
+        customer=customer,
+        name=name,
+        platform=reach.platform,
+        role=role,
+        settings=reach.settings,
+        secrets=reach.secrets,
+        local_folder=reach.folder,
+    )
+
+
+def _run(project: Project, order: Order) -> reports.RunFigures:
+    run = runs.start_run(project, drivers=max(1, order.workers))
+    if order.workers:
+        crew.drive(run, order.workers)
+    else:
+        drivers.drive_here(run.pk)
+    return reports.figures(Run.objects.get(pk=run.pk))
+
+
+def _peak_rss_mib() -> float:
+    """The largest process of ours: this one or a child that has ended."""
+    kib = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return kib / 1024

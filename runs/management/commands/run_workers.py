@@ -1,0 +1,25 @@
+"""``manage.py run_workers``: one worker host, until it is told to stop."""
+
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from runs.supervisor import Cluster, HostTaken, supervise
+
+
+class Command(BaseCommand):
+    help = (
+        "Run migrations: start workers, give them work, replace them when they freeze. "
+        "Start it on as many machines as you like; they share only the database."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--workers", type=int, default=settings.Q_CLUSTER["workers"], help="processes at work")
+        parser.add_argument("--grace", type=float, default=30.0, help="seconds that work in hand may take at the end")
+
+    def handle(self, *_: Any, **options: Any) -> None:
+        try:
+            supervise(Cluster(settings.WORKER_HOST, options["workers"]), grace=options["grace"])
+        except HostTaken as taken:
+            raise CommandError(str(taken)) from taken
