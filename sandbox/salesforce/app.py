@@ -17,11 +17,11 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sandbox.salesforce import jobs, oauth, rest
+from sandbox.salesforce.bad import BadRecord
 from sandbox.salesforce.bulk import BulkJobs
 from sandbox.salesforce.control import Control
 from sandbox.salesforce.errors import ApiError, not_found
 from sandbox.salesforce.faults import ERROR_KINDS, Fault, Faults, Kind, error_answer
-from sandbox.salesforce.generate import BadRecord
 from sandbox.salesforce.org import Org
 from sandbox.salesforce.query import Queries
 from sandbox.salesforce.rest import Call, Services, as_json

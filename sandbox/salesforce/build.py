@@ -4,8 +4,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sandbox.salesforce.app import Hangup, Simulator, simulator
+from sandbox.salesforce.bad import BadRecord
 from sandbox.salesforce.dataset import load_dataset
-from sandbox.salesforce.generate import BadRecord, generate
+from sandbox.salesforce.generate import generate
 from sandbox.salesforce.metadata import read_objects
 from sandbox.salesforce.org import Credentials, Org, Settings, new_credentials
 from sandbox.salesforce.setup import set_up

@@ -91,8 +91,8 @@ def compile_query(query: Query, schema: Schema, *, deleted: bool) -> Plan:
     subject = schema.get(query.entity.path)
     if subject is None:
         message = (
-            f"sObject type '{query.entity.path}' is not supported. If you are attempting to use a custom object, be sure "
-            f"to append the '__c' after the entity name.{_REFER}"
+            f"sObject type '{query.entity.path}' is not supported. If you are attempting to use a custom object, be "
+            f"sure to append the '__c' after the entity name.{_REFER}"
         )
         raise complaint(query.text, query.entity.at, "INVALID_TYPE", message)
     return _Compiler(query, schema, subject).plan(deleted=deleted)

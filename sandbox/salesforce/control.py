@@ -11,8 +11,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from sandbox.salesforce import records
+from sandbox.salesforce.bad import BadRecord
 from sandbox.salesforce.faults import Fault, Faults
-from sandbox.salesforce.generate import BadRecord
 from sandbox.salesforce.org import Settings
 from sandbox.salesforce.rest import Services
 from sandbox.salesforce.schema import SObject

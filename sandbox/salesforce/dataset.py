@@ -22,6 +22,7 @@ class _Found:
 
     subject: SObject
     id: str
+    reference: str | None
     values: dict[str, Any]
     file: str
 
@@ -32,13 +33,12 @@ def load_dataset(store: Store, org: Org, folder: Path) -> dict[str, int]:
     References are resolved across all files, whatever the order, since a plan may rely on another having run.
     Raises ValueError naming file and cause where something does not fit.
     """
-    found: list[_Found] = []
+    found = [each for file in planned_files(folder / "data") for each in _records(store, file)]
     references: dict[str, list[str]] = {}
-    for file in planned_files(folder / "data"):
-        for subject, record, parent in _records(store.schema, file):
-            _note(store, found, references, file, subject, record, parent)
     by_object: dict[str, list[_Found]] = {}
     for each in found:
+        if each.reference:
+            references.setdefault(each.reference, []).append(each.id)
         by_object.setdefault(each.subject.name, []).append(each)
     for group in by_object.values():
         rows = [{**_resolved(each, references), "Id": each.id} for each in group]
@@ -71,43 +71,30 @@ def _parsed(path: Path) -> Any:
         raise ValueError(f"{path.name} is not JSON: {wrong}") from wrong
 
 
-def _records(schema: Schema, file: Path) -> Iterator[tuple[SObject, dict[str, Any], tuple[str, str] | None]]:
-    """Every record of a tree file with its object and, for nested ones, (reference field, parent's @Ref)."""
-    waiting: list[tuple[dict[str, Any], tuple[str, str] | None]] = [(each, None) for each in _parsed(file)["records"]]
+def _records(store: Store, file: Path) -> Iterator[_Found]:
+    """Every record of a tree file; those nested in another get a reference to it."""
+    waiting: list[tuple[dict[str, Any], dict[str, str]]] = [(each, {}) for each in _parsed(file)["records"]]
     while waiting:
         record, parent = waiting.pop(0)
-        subject = schema.get(record["attributes"]["type"])
+        attributes = record["attributes"]
+        subject = store.schema.get(attributes["type"])
         if subject is None:
-            raise ValueError(
-                f"{file.name} holds records of {record['attributes']['type']}, which this org does not have"
-            )
+            raise ValueError(f"{file.name} holds records of {attributes['type']}, which this org does not have")
         nested = [name for name, value in record.items() if name != "attributes" and isinstance(value, dict)]
         for name in nested:
-            link = next((field for _, field in schema.children(subject.name) if field.child_relationship == name), None)
-            if link is None:
-                raise ValueError(f"{file.name}: {subject.name} has no child relationship {name}")
-            own = (link.name, f"@{record['attributes']['referenceId']}")
-            waiting += [(child, own) for child in record[name]["records"]]
-        yield subject, {name: value for name, value in record.items() if name not in nested}, parent
+            link = {_link(store.schema, subject, name, file): f"@{attributes['referenceId']}"}
+            waiting += [(child, link) for child in record[name]["records"]]
+        values = {name: value for name, value in record.items() if name not in (*nested, "attributes")}
+        fresh = store.new_ids(subject, 1)[0]
+        yield _Found(subject, fresh, attributes.get("referenceId"), {**values, **parent}, file.name)
 
 
-def _note(
-    store: Store,
-    found: list[_Found],
-    references: dict[str, list[str]],
-    file: Path,
-    subject: SObject,
-    record: dict[str, Any],
-    parent: tuple[str, str] | None,
-) -> None:
-    record_id = store.new_ids(subject, 1)[0]
-    values = {name: value for name, value in record.items() if name != "attributes"}
-    if parent is not None:
-        values[parent[0]] = parent[1]
-    reference = record["attributes"].get("referenceId")
-    if reference:
-        references.setdefault(reference, []).append(record_id)
-    found.append(_Found(subject, record_id, values, file.name))
+def _link(schema: Schema, parent: SObject, relationship: str, file: Path) -> str:
+    """The field by which the children under ``relationship`` refer to ``parent``."""
+    for _, field in schema.children(parent.name):
+        if field.child_relationship == relationship:
+            return field.name
+    raise ValueError(f"{file.name}: {parent.name} has no child relationship {relationship}")
 
 
 def _resolved(each: _Found, references: dict[str, list[str]]) -> dict[str, Any]:
