@@ -6,6 +6,7 @@ are, on every server version (CSV does not: before version 18 a line holding onl
 Figures in docs/decisions/0005-postgresql-target.md.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
 from typing import Any, TypeAlias
@@ -95,17 +96,28 @@ def copy_frame(cursor: Cursor, table: sql.Composable, frame: pl.DataFrame) -> No
     holds a NUL character, which PostgreSQL cannot store; ``nul_rows`` finds the rows. Raises TypeError for a
     dtype without a text form (Struct, Object, Duration: a caller's bug), and whatever psycopg raises.
     """
-    columns = sql.SQL(", ").join(map(sql.Identifier, frame.columns))
-    statement = sql.SQL("COPY {} ({}) FROM STDIN").format(table, columns)
-    with cursor.copy(statement) as copy:
+    with cursor.copy(copy_statement(table, frame.columns)) as copy:
         for part in frame.iter_slices(COPY_ROWS):
-            copy.write(encode(part))
+            text = copy_text(part)
+            if b"\0" in text:
+                raise Rejected(
+                    "A text holds a NUL character (code 0), which PostgreSQL cannot store. Remove it in the source "
+                    "or let the mapping remove it.",
+                    code="untranslatable_character",
+                    fields=nul_columns(part),
+                )
+            copy.write(text)
     if cursor.rowcount != frame.height:
         raise ContractChanged(f"The database took {cursor.rowcount} of {frame.height} rows; nothing may be committed.")
 
 
-def encode(frame: pl.DataFrame) -> bytes:
-    """The frame in COPY's text format; raises what ``copy_frame`` says."""
+def copy_statement(table: sql.Composable, columns: Sequence[str]) -> sql.Composed:
+    names = sql.SQL(", ").join(map(sql.Identifier, columns))
+    return sql.SQL("COPY {} ({}) FROM STDIN").format(table, names)
+
+
+def copy_text(frame: pl.DataFrame) -> bytes:
+    """The frame in COPY's text format: one line per row, whatever the values hold."""
     buffer = BytesIO()
     frame.select(_as_text(name, dtype) for name, dtype in frame.schema.items()).write_csv(
         buffer,
@@ -115,15 +127,7 @@ def encode(frame: pl.DataFrame) -> bytes:
         null_value="\\N",
         time_format="%H:%M:%S%.6f",
     )
-    text = buffer.getvalue()
-    if b"\0" in text:
-        raise Rejected(
-            "A text holds a NUL character (code 0), which PostgreSQL cannot store. Remove it in the source or "
-            "let the mapping remove it.",
-            code="untranslatable_character",
-            fields=nul_columns(frame),
-        )
-    return text
+    return buffer.getvalue()
 
 
 def nul_columns(frame: pl.DataFrame) -> tuple[str, ...]:

@@ -28,7 +28,7 @@ BULK_ABOVE: Final = 2_000  # records; one REST page holds as many, and CumulusCI
 LONGEST_QUERY: Final = 12_000  # characters; URI and headers together may have 16,384 bytes, and quoting grows it
 RESULT_PART: Final = 10_000  # records of one download
 PAGE_SIZE: Final = 2_000  # records
-POLL_WAITS: Final = (1.0, 2.0, 3.0, 5.0, 8.0, 10.0)  # seconds, the last one repeated
+POLL_WAITS: Final = (0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 8.0, 10.0)  # seconds, the last one repeated
 BREATH: Final = 10.0  # seconds of waiting after which an empty page lets the engine take a decision
 JOB_DEADLINE: Final = timedelta(hours=2)
 

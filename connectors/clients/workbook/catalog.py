@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import PurePosixPath
 
-from connectors.clients.workbook import guard, metadata, sobject_tree
+from connectors.clients.workbook import guard, metadata, sobject_tree, xlsx
+from connectors.clients.workbook.archive import ExpandedFiles
 from connectors.clients.workbook.guard import Kind
 from connectors.clients.workbook.metadata import ObjectMetadata
 from connectors.clients.workbook.tables import DelimitedTable, Table, TreeTable
+from connectors.clients.workbook.workspace import Workspace
 from connectors.context import FileStore
 
 
@@ -40,9 +42,13 @@ class _Found:
     table: Table
 
 
-def catalogue(files: FileStore, choices: Choices) -> Catalog:
-    """Look at every file once; raises InputInvalid for the first that is not what it claims to be."""
-    names = [name for name in files.names() if not guard.is_noise(name)]
+def catalogue(given: FileStore, choices: Choices, workspace: Workspace) -> Catalog:
+    """Look at every file once; raises InputInvalid for the first that is not what it claims to be.
+
+    Zips are unpacked and workbooks converted in ``workspace``, where the tables read them from.
+    """
+    files = ExpandedFiles(given, workspace)
+    names = files.names()
     kinds = {name: guard.kind_of(name) for name in names}
     objects = metadata.load(files, names)
     trees = sobject_tree.find(files, _checked(files, kinds, Kind.JSON))
@@ -50,6 +56,7 @@ def catalogue(files: FileStore, choices: Choices) -> Catalog:
     found = [
         *(_Found(name, name, TreeTable(entity)) for name, entity in sobject_tree.entities(trees, objects).items()),
         *(_delimited(files, name, choices) for name in _checked_each(files, delimited, Kind.DELIMITED)),
+        *(each for name in _checked(files, kinds, Kind.WORKBOOK) for each in _sheets(files, name, choices, workspace)),
     ]
     twins = [name for name in _of(kinds, Kind.DELIMITED) if name not in delimited]
     ignored = (*trees.ignored, *twins, *_of(kinds, Kind.OTHER))
@@ -79,6 +86,20 @@ def _delimited(files: FileStore, name: str, choices: Choices) -> _Found:
         id_column=choices.id_column,
     )
     return _Found(PurePosixPath(name).stem, name, table)
+
+
+def _sheets(files: FileStore, name: str, choices: Choices, workspace: Workspace) -> Iterator[_Found]:
+    with files.open(name) as file:
+        found = xlsx.sheets(file, name, files.size(name), workspace)
+    for sheet in found:
+        table = DelimitedTable(
+            partial(sheet.path.open, "rb"),
+            f"{name}, sheet “{sheet.name}”",
+            size=sheet.path.stat().st_size,
+            codec="utf-8",
+            id_column=choices.id_column,
+        )
+        yield _Found(sheet.name, f"{name}/{sheet.name}", table)
 
 
 def _named(found: list[_Found]) -> dict[str, Table]:

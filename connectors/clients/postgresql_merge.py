@@ -1,0 +1,352 @@
+"""Writing staged rows into a table by one set-based merge, with one answer per row.
+
+The statements are those of version 15 and later (MERGE … RETURNING would need 17).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+import psycopg
+from psycopg import sql
+
+from connectors.clients.postgresql import Connection, Cursor
+from connectors.clients.postgresql_catalog import Column, Rule, RuleKind, Table
+from connectors.clients.postgresql_isolate import Cause, Refusal, isolate, rejected
+from connectors.clients.postgresql_stage import ROW, Stage, fill, raw, without
+from connectors.types import RESULT_SCHEMA, Outcome
+
+# Types without an equality operator, and the form in which they are compared.
+_COMPARED_AS = {"json": "jsonb", "xml": "text", "point": "text", "polygon": "text", "line": "text", "path": "text"}
+_NO_MORE = sql.SQL("")
+_ANSWER = {"row": pl.Int64, "target_id": pl.String, "outcome": pl.String}
+
+
+@dataclass(frozen=True, slots=True)
+class Merge:
+    """How a frame with ``columns`` gets into ``table``: the statements, each ending in its WHERE.
+
+    ``constants`` are columns with one value for all rows (the tenant), part of the key look-up.
+    """
+
+    table: Table
+    columns: tuple[Column, ...]
+    key: Column
+    constants: tuple[tuple[Column, str], ...] = ()
+
+    @property
+    def stage(self) -> Stage:
+        return Stage(self.table, self.columns)
+
+    @property
+    def indexed(self) -> bool:
+        """Whether the key look-up has a unique index to go by."""
+        return self.table.is_key([self.key.name, *(column.name for column, _ in self.constants)])
+
+    def matches(self) -> sql.Composed:
+        """Row number, target id and whether the row differs, of the rows whose key exists."""
+        return sql.SQL("SELECT s.{row}, t.{id}::text, {differs} FROM {stage} s, {table} t WHERE {on}").format(
+            row=sql.Identifier(ROW),
+            id=self._id,
+            differs=self._differs(),
+            stage=self.stage.relation,
+            table=self.table.relation,
+            on=self._on(),
+        )
+
+    def update(self) -> sql.Composed:
+        changes = [sql.SQL("{} = {}").format(sql.Identifier(c.name), self.stage.value(c)) for c in self._compared]
+        return sql.SQL("UPDATE {table} t SET {changes} FROM {stage} s WHERE {on}").format(
+            table=self.table.relation, changes=sql.SQL(", ").join(changes), stage=self.stage.relation, on=self._on()
+        )
+
+    def insert(self) -> sql.Composed:
+        columns = [*self.columns, *(column for column, _ in self.constants)]
+        values = [self.stage.value(c) for c in self.columns] + [constant(c, value) for c, value in self.constants]
+        return sql.SQL("INSERT INTO {} AS t ({}) SELECT {} FROM {} s WHERE true").format(
+            self.table.relation,
+            sql.SQL(", ").join(sql.Identifier(column.name) for column in columns),
+            sql.SQL(", ").join(values),
+            self.stage.relation,
+        )
+
+    def returning(self, what: sql.Composable) -> sql.Composed:
+        return sql.SQL(" RETURNING {}, t.{}::text").format(what, self._id)
+
+    @property
+    def _id(self) -> sql.Identifier:
+        return sql.Identifier(self.table.id_column or self.key.name)
+
+    @property
+    def _compared(self) -> list[Column]:
+        return [column for column in self.columns if column is not self.key]
+
+    def _on(self) -> sql.Composed:
+        parts = [sql.SQL("t.{0} = s.{0}").format(sql.Identifier(self.key.name))]
+        parts += [
+            sql.SQL("t.{} = {}").format(sql.Identifier(column.name), constant(column, value))
+            for column, value in self.constants
+        ]
+        return sql.SQL(" AND ").join(parts)
+
+    def _differs(self) -> sql.Composable:
+        if not self._compared:
+            return sql.SQL("false")
+        ours = sql.SQL(", ").join(_comparable(c, self.stage.value(c)) for c in self._compared)
+        theirs = sql.SQL(", ").join(_comparable(c, sql.Identifier("t", c.name)) for c in self._compared)
+        return sql.SQL("ROW({}) IS DISTINCT FROM ROW({})").format(ours, theirs)
+
+
+def constant(column: Column, value: str) -> sql.Composed:
+    """A literal of the column's own type."""
+    return sql.SQL("{}::{}").format(sql.Literal(value), raw(column.declared))
+
+
+def _comparable(column: Column, value: sql.Composable) -> sql.Composable:
+    other = None if column.array else _COMPARED_AS.get(column.base)
+    return sql.SQL("({})::{}").format(value, raw(other)) if other else value
+
+
+def merge_frame(connection: Connection, merge: Merge, frame: pl.DataFrame) -> pl.DataFrame:
+    """Write the frame and say what became of each row: a frame of ``RESULT_SCHEMA``, one row per key.
+
+    Runs in the caller's transaction, on a connection where the stage exists. Rows the database refuses are
+    answered as rejected; errors that blame no row (psycopg.Error) go through.
+    """
+    return _Write(connection, merge, frame).run()
+
+
+@dataclass(frozen=True, slots=True)
+class _Done:
+    """What one successful attempt did: ``answers`` has the columns of ``_ANSWER``."""
+
+    answers: pl.DataFrame
+    refused: tuple[Refusal, ...]
+
+
+class _Write:
+    """One frame on its way into the table."""
+
+    def __init__(self, connection: Connection, merge: Merge, frame: pl.DataFrame) -> None:
+        self._connection = connection
+        self._cursor: Cursor = connection.cursor()
+        self._merge = merge
+        self._frame = frame
+        self._keys = frame[merge.key.name].cast(pl.String)
+        self._staged: list[int] = []
+        self._index: sql.Identifier | None = None
+
+    def run(self) -> pl.DataFrame:
+        self._cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
+        if self._merge.indexed:
+            # A fresh temporary table has no statistics: left to itself the planner may read the whole target.
+            self._cursor.execute("SET LOCAL enable_hashjoin = off")
+            self._cursor.execute("SET LOCAL enable_mergejoin = off")
+        ordered = self._frame.select(column.name for column in self._merge.columns)
+        refused = fill(self._connection, self._merge.stage, ordered)
+        self._staged = without(range(self._frame.height), refused)
+        done, more = isolate(self._connection, self._staged, self._attempt, self._sharing)
+        again, more = self._collided(done, more)
+        self._drop_index()
+        refused += [*more, *(refusal for part in [*done, *again] for refusal in part.refused)]
+        return self._result(pl.concat([pl.DataFrame(schema=_ANSWER), *(p.answers for p in [*done, *again])]), refused)
+
+    def _collided(self, done: Sequence[_Done], refused: Sequence[Refusal]) -> tuple[list[_Done], list[Refusal]]:
+        """Try once more what collided with a value that an update of this very write has freed since, or
+        with the same key written by somebody else meanwhile: it is there to be matched now."""
+        freed = any((part.answers["outcome"] == Outcome.UPDATED).any() for part in done)
+        key = {self._merge.key.name, *(column.name for column, _ in self._merge.constants)}
+        again = {
+            refusal.item
+            for refusal in refused
+            if refusal.cause.code == "unique_violation" and (freed or self._columns(refusal.cause) == key)
+        }
+        if not again:
+            return [], list(refused)
+        more, still = isolate(self._connection, sorted(again), self._attempt, self._sharing)
+        return more, [*(refusal for refusal in refused if refusal.item not in again), *still]
+
+    def _columns(self, cause: Cause) -> set[str]:
+        rule = self._merge.table.rule(cause.rule)
+        return set(rule.columns) if rule else set()
+
+    # One attempt ---------------------------------------------------------------------------------------
+
+    def _attempt(self, items: Sequence[int]) -> _Done:
+        found = self._matches(items)
+        refused = _ambiguous(found)
+        if refused:
+            found = found.filter(~pl.col("row").is_in([refusal.item for refusal in refused]))
+        gone = {*found["row"], *(refusal.item for refusal in refused)}
+        fresh = [item for item in items if item not in gone] if gone else items
+        same = found.filter(~pl.col("differs")).select("row", "target_id", outcome=pl.lit(str(Outcome.UNCHANGED)))
+        changed = self._update(found.filter("differs")["row"].to_list())
+        return _Done(pl.concat([same, changed, self._insert(fresh)]), tuple(refused))
+
+    def _matches(self, items: Sequence[int]) -> pl.DataFrame:
+        rows = self._execute(self._merge.matches(), items)
+        return pl.DataFrame(rows, schema={"row": pl.Int64, "target_id": pl.String, "differs": pl.Boolean}, orient="row")
+
+    def _update(self, items: Sequence[int]) -> pl.DataFrame:
+        if not items:
+            return pl.DataFrame(schema=_ANSWER)
+        returning = self._merge.returning(sql.Identifier("s", ROW))
+        return _answers(self._execute(self._merge.update(), items, returning), Outcome.UPDATED)
+
+    def _insert(self, items: Sequence[int]) -> pl.DataFrame:
+        if not items:
+            return pl.DataFrame(schema=_ANSWER)
+        key = self._merge.key
+        returning = self._merge.returning(sql.SQL("{}::text").format(sql.Identifier("t", key.name)))
+        rows = self._execute(self._merge.insert(), items, returning)
+        if not key.is_text:
+            # Such a key may come back spelled otherwise than it went in; the database knows which is which.
+            found = self._matches(items)
+            return found.select("row", "target_id", outcome=pl.lit(str(Outcome.CREATED)))
+        created = pl.DataFrame(rows, schema={"key": pl.String, "target_id": pl.String}, orient="row")
+        numbered = pl.DataFrame({"key": self._keys}).with_row_index("row").with_columns(pl.col("row").cast(pl.Int64))
+        joined = created.join(numbered, on="key", how="inner")
+        return joined.select("row", "target_id", outcome=pl.lit(str(Outcome.CREATED)))
+
+    def _execute(
+        self, statement: sql.Composed, items: Sequence[int], ending: sql.Composable = _NO_MORE
+    ) -> list[tuple[Any, ...]]:
+        """Run a statement for these rows. Values stand in the text as literals: a column may be named ``%s``."""
+        return self._cursor.execute(statement + self._only(items) + ending).fetchall()
+
+    def _only(self, items: Sequence[int]) -> sql.Composable:
+        if len(items) == len(self._staged):
+            return _NO_MORE
+        return sql.SQL(" AND s.{} = ANY({}::integer[])").format(sql.Identifier(ROW), sql.Literal(list(items)))
+
+    # After a refusal -----------------------------------------------------------------------------------
+
+    def _sharing(self, cause: Cause, items: Sequence[int]) -> Sequence[int]:
+        """The rows of ``items`` that are refused for the same cause for certain, found by one query; none
+        where that cannot be told (a trigger may change rows, the rule spans columns we do not write)."""
+        self._add_index()
+        broken = None if self._merge.table.before_triggers else self._broken(cause)
+        if broken is None:
+            return ()
+        query = sql.SQL("SELECT s.{} FROM {} s WHERE {}").format(
+            sql.Identifier(ROW), self._merge.stage.relation, broken
+        )
+        try:
+            with self._connection.transaction():
+                guilty = {row for (row,) in self._execute(query, items)}
+                found = self._matches(items)
+        except psycopg.Error:
+            return ()  # the question itself failed on some row's values; halving will tell
+        written = found["row"] if self._of_new_rows(cause) else found.filter(~pl.col("differs"))["row"]
+        spared = set(written)
+        return [item for item in items if item in guilty and item not in spared]
+
+    def _of_new_rows(self, cause: Cause) -> bool:
+        """Whether no column of the broken rule is among those written: it is new rows that lack or share it."""
+        names = {cause.column} if cause.column else self._columns(cause)
+        return not names & {column.name for column in self._merge.columns}
+
+    def _broken(self, cause: Cause) -> sql.Composable | None:
+        """The condition, over a staged row, of breaking the rule that was broken."""
+        ours = {column.name: column for column in self._merge.columns}
+        if cause.code == "not_null_violation" and cause.column:
+            absent = sql.SQL("{} IS NULL").format(sql.Identifier("s", cause.column))
+            return absent if cause.column in ours else sql.SQL("true")
+        rule = self._merge.table.rule(cause.rule)
+        if rule is None or rule.kind not in {RuleKind.FOREIGN, RuleKind.CHECK}:
+            return None
+        if rule.kind is RuleKind.FOREIGN and set(rule.columns) <= {column.name for column, _ in self._merge.constants}:
+            return sql.SQL("true")
+        if not set(rule.columns) <= ours.keys() or any(ours[name].array for name in rule.columns):
+            return None
+        return _orphaned(rule) if rule.kind is RuleKind.FOREIGN else _unsound(rule)
+
+    def _add_index(self) -> None:
+        """From the first refusal on, parts of the stage are asked for again and again."""
+        if self._index is None:
+            self._index = sql.Identifier("pg_temp", self._merge.stage.name + "_row")
+            self._cursor.execute(
+                sql.SQL("CREATE INDEX {} ON {} ({})").format(
+                    sql.Identifier(self._merge.stage.name + "_row"), self._merge.stage.relation, sql.Identifier(ROW)
+                )
+            )
+
+    def _drop_index(self) -> None:
+        if self._index is not None:
+            self._cursor.execute(sql.SQL("DROP INDEX {}").format(self._index))
+
+    # The answer ----------------------------------------------------------------------------------------
+
+    def _result(self, answers: pl.DataFrame, refused: Sequence[Refusal]) -> pl.DataFrame:
+        keys = pl.DataFrame({"key": self._keys}).with_row_index("row").with_columns(pl.col("row").cast(pl.Int64))
+        told = keys.join(answers, on="row", how="left").join(self._rejections(refused), on="row", how="left")
+        lost = pl.col("outcome").is_null() & pl.col("code").is_null()
+        return told.with_columns(
+            outcome=pl.col("outcome").fill_null(str(Outcome.REJECTED)),
+            code=pl.when(lost).then(pl.lit("not_written")).otherwise("code"),
+            message=pl.when(lost)
+            .then(
+                pl.lit(
+                    f"{self._merge.table.name}: the database wrote no row and named no reason: a trigger of the "
+                    "table discarded the record, or somebody deleted it meanwhile."
+                )
+            )
+            .otherwise("message"),
+        ).select(RESULT_SCHEMA)
+
+    def _rejections(self, refused: Sequence[Refusal]) -> pl.DataFrame:
+        constants = {column.name: value for column, value in self._merge.constants}
+        rows = self._frame[[refusal.item for refusal in refused]].to_dicts()
+        errors = [
+            rejected(self._merge.table, refusal.cause, row | constants)
+            for refusal, row in zip(refused, rows, strict=True)
+        ]
+        return pl.DataFrame(
+            {
+                "row": [refusal.item for refusal in refused],
+                "code": [error.code for error in errors],
+                "fields": [", ".join(error.fields) for error in errors],
+                "message": [error.message for error in errors],
+            },
+            schema={"row": pl.Int64, "code": pl.String, "fields": pl.String, "message": pl.String},
+        )
+
+
+def _answers(rows: Sequence[tuple[Any, ...]], outcome: Outcome) -> pl.DataFrame:
+    found = pl.DataFrame(rows, schema={"row": pl.Int64, "target_id": pl.String}, orient="row")
+    return found.with_columns(outcome=pl.lit(str(outcome)))
+
+
+def _ambiguous(found: pl.DataFrame) -> list[Refusal]:
+    """Rows whose key names several records of the target, and rows whose keys name one record."""
+    several = found.filter(pl.col("row").is_duplicated())
+    twins = found.filter(pl.col("target_id").is_duplicated() & ~pl.col("row").is_in(several["row"].implode()))
+    # The twin that comes first in the frame is the one that is written.
+    later = twins.sort("row").filter(~pl.col("target_id").is_first_distinct())
+    told = [
+        Refusal(row, Cause("ambiguous_match", words=f"its key names several records: {', '.join(ids)}"))
+        for row, ids in several.sort("row").group_by("row", maintain_order=True).agg("target_id").iter_rows()
+    ]
+    return told + [
+        Refusal(row, Cause("ambiguous_match", words=f"an earlier record of this write has the same key (record {one})"))
+        for row, one in later.select("row", "target_id").iter_rows()
+    ]
+
+
+def _orphaned(rule: Rule) -> sql.Composable:
+    """The foreign key's columns are all given and name no parent."""
+    parent = sql.Identifier(*(rule.parent or ()))
+    given = [sql.SQL("{} IS NOT NULL").format(sql.Identifier("s", name)) for name in rule.columns]
+    same = [
+        sql.SQL("p.{} = s.{}").format(sql.Identifier(theirs), sql.Identifier(ours))
+        for ours, theirs in zip(rule.columns, rule.parent_columns, strict=True)
+    ]
+    return sql.SQL("{} AND NOT EXISTS (SELECT FROM {} p WHERE {})").format(
+        sql.SQL(" AND ").join(given), parent, sql.SQL(" AND ").join(same)
+    )
+
+
+def _unsound(rule: Rule) -> sql.Composable:
+    """The check's condition, in the catalog's own words, is false (unknown passes, as in the table)."""
+    return sql.SQL("({}) IS FALSE").format(raw(rule.expression or "true"))
