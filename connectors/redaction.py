@@ -22,7 +22,10 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"force://[^\s\"'<>]+"), f"force://{MASK}"),
     (re.compile(r"(?i)\b([a-z][a-z0-9+.-]*://)[^\s/@\"'<>]+@"), rf"\1{MASK}@"),
     (re.compile(r"(?i)(\bhttps?://[^\s?\"'<>]*\?)[^\s\"'<>]+"), rf"\1{MASK}"),
-    (re.compile(rf"(?i)([\"']?\b(?:{_NAMES})\b[\"']?\s*[:=]\s*)(\"[^\"]*\"|'[^']*'|[^\s&,;\"'<>}}]+)"), rf"\1{MASK}"),
+    (
+        re.compile(rf"(?i)([\"']?\b(?:{_NAMES})\b[\"']?\s*[:=]\s*)(\"(?:[^\"\\]|\\.)*\"|'[^']*'|[^\s&,;\"'<>}}]+)"),
+        rf"\1{MASK}",
+    ),
     (re.compile(r"\beyJ[A-Za-z0-9_-]{5,}\.[A-Za-z0-9_-]+\.?[A-Za-z0-9_-]*"), MASK),
     (re.compile(r"\b00D[A-Za-z0-9]{12,15}(?:!|%21)[A-Za-z0-9._%]+"), MASK),
     (re.compile(r"\b(?:sk|pk|pat|ghp|xox[abp])[-_][A-Za-z0-9_-]{8,}"), MASK),
@@ -46,9 +49,9 @@ class Redactor:
         value = secret.reveal()
         if len(value) < _SHORTEST:
             return
-        escaped = json.dumps(value)[1:-1]
+        escaped = {json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1]}
         encoded = base64.b64encode(value.encode()).decode()
-        self._spellings |= {value, quote(value, safe=""), quote_plus(value), escaped, encoded}
+        self._spellings |= {value, quote(value, safe=""), quote_plus(value), encoded, *escaped}
         self._spellings |= {line for line in value.splitlines() if len(line) >= _SHORTEST and "-----" not in line}
 
     def __call__(self, text: str) -> str:

@@ -68,20 +68,19 @@ def iso_datetime(value: pl.Expr, formats: Sequence[str] = ISO_FORMATS) -> pl.Exp
     """Times that name their zone as UTC: ``2026-11-01T10:00:00Z``, with a fraction only where there is one.
 
     ``formats`` are chrono patterns with ``%#z`` (or ``%z``) for the offset, or a literal ``Z`` for UTC."""
-    return pl.coalesce(*(_utc(value, pattern) for pattern in formats), value).name.keep()
+    return _first_of([_utc(value, pattern) for pattern in formats], value)
 
 
 def iso_date(value: pl.Expr, formats: Sequence[str]) -> pl.Expr:
     """Dates in a vendor's ``formats`` (chrono patterns, tried in order) as ``2026-11-01``."""
-    parsed = (value.str.to_date(pattern, strict=False).dt.to_string("%Y-%m-%d") for pattern in formats)
-    return pl.coalesce(*parsed, value).name.keep()
+    return _first_of([value.str.to_date(one, strict=False).dt.to_string("%Y-%m-%d") for one in formats], value)
 
 
 def epoch_datetime(value: pl.Expr, unit: Literal["s", "ms"]) -> pl.Expr:
     """Seconds or milliseconds since 1970 as UTC, ``2026-11-01T10:00:00Z``."""
     scale = 1_000_000 if unit == "s" else 1_000
     whole = (value.cast(pl.Decimal(38, 6), strict=False) * scale).cast(pl.Int64, strict=False)
-    return pl.coalesce(_formatted(pl.from_epoch(whole, time_unit="us")), value).name.keep()
+    return _first_of([_formatted(pl.from_epoch(whole, time_unit="us"))], value)
 
 
 def html_to_text(value: pl.Expr) -> pl.Expr:
@@ -187,6 +186,15 @@ def _utc(value: pl.Expr, pattern: str) -> pl.Expr:
 
 def _formatted(moment: pl.Expr) -> pl.Expr:
     return moment.dt.to_string("%Y-%m-%dT%H:%M:%S%.fZ")
+
+
+def _first_of(readings: Sequence[pl.Expr], value: pl.Expr) -> pl.Expr:
+    """The first reading that is not null, else the value as it stands.
+
+    Not ``pl.coalesce``: given an expression of several columns, that merges them into one."""
+    for reading in reversed(readings):
+        value = pl.when(reading.is_not_null()).then(reading).otherwise(value)
+    return value.name.keep()
 
 
 def _unescaped(text: pl.Series) -> pl.Series:
