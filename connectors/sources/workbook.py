@@ -15,6 +15,8 @@ from connectors.clients.workbook.catalog import Catalog, Choices, catalogue
 from connectors.clients.workbook.encoding import ENCODINGS
 from connectors.clients.workbook.metadata import described
 from connectors.clients.workbook.tables import PAGE_RECORDS, Table
+from connectors.clients.workbook.workspace import Workspace
+from connectors.context import Context
 from connectors.errors import InputInvalid, SettingsInvalid
 from connectors.types import (
     Capabilities,
@@ -53,6 +55,14 @@ class WorkbookSource(Source):
     )
     capabilities: ClassVar[Capabilities] = Capabilities(reads=True, counts=True, page_size=PAGE_RECORDS)
 
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        self._workspace = Workspace()
+
+    def close(self) -> None:
+        self.__dict__.pop("_catalog", None)  # its tables point into the workspace
+        self._workspace.close()
+
     @cached_property
     def _catalog(self) -> Catalog:
         codec = self.context.text("encoding", _AUTOMATIC)
@@ -61,6 +71,7 @@ class WorkbookSource(Source):
         return catalogue(
             self.context.files,
             Choices("" if codec == _AUTOMATIC else codec, self.context.text("id_column")),
+            self._workspace,
         )
 
     def check(self) -> Identity:
@@ -104,7 +115,7 @@ class WorkbookSource(Source):
         cursor: Cursor | None = None,
     ) -> Iterator[Page]:
         _refuse_delta(since)
-        return self._table(entity).pages(fields, cursor)
+        yield from self._table(entity).pages(fields, cursor)
 
     def _table(self, entity: str) -> Table:
         table = self._catalog.tables.get(entity)
