@@ -237,22 +237,24 @@ class CompiledMapping:
 
     def _sorted(self, values: pl.DataFrame, page: _Page) -> Transformed:
         refused, waiting = page.refused(), page.waiting()
-        out = pl.concat([refused, waiting])
-        kept = values.filter(~pl.col(ROW).is_in(out.implode())) if len(out) else values
+        rows = self._rows(values)
+        place = values[ROW]
+        out, late = place.is_in(refused.implode()), place.is_in(waiting.implode())
         part = pl.lit(self.mapping.part).alias("part")
-        rows = kept.select(
-            pl.col(SOURCE_ID).alias("source_id"),
-            part,
-            *(pl.col(_value(position)).alias(target.name) for position, target in enumerate(self.fields)),
-        )
-        unresolved = [
-            found.filter(~pl.col(ROW).is_in(refused.implode())).with_columns(part) for found in page.unresolved
-        ]
+        unresolved = [found.filter(~pl.col(ROW).is_in(refused.implode())) for found in page.unresolved]
         return Transformed(
-            rows=rows,
+            rows=rows.filter(~out & ~late) if len(refused) or len(waiting) else rows,
+            waiting=rows.filter(~out & late),
             findings=stacked([found.with_columns(part) for found in page.findings], FINDINGS),
-            unresolved=stacked(unresolved, UNRESOLVED),
+            unresolved=stacked([found.with_columns(part) for found in unresolved], UNRESOLVED),
             skipped=stacked([found.with_columns(part) for found in page.skipped], SKIPPED),
+        )
+
+    def _rows(self, values: pl.DataFrame) -> pl.DataFrame:
+        return values.select(
+            pl.col(SOURCE_ID).alias("source_id"),
+            pl.lit(self.mapping.part).alias("part"),
+            *(pl.col(_value(position)).alias(target.name) for position, target in enumerate(self.fields)),
         )
 
 

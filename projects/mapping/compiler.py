@@ -12,6 +12,7 @@ from projects.mapping.compiled import CompiledMapping, ReferenceUse, Stage, Targ
 from projects.mapping.conversion import canonical_json, conversion
 from projects.mapping.expressions import Compiled, RuleFault, Scope, compile_condition, compile_rule
 from projects.mapping.problems import MappingInvalid, Problem, RuleInvalid
+from projects.mapping.row_hash import row_hash
 from projects.mapping.specification import (
     Constant,
     Default,
@@ -25,7 +26,7 @@ from projects.mapping.specification import (
 )
 from projects.mapping.transformed import Transformed
 
-__all__ = ["CompiledMapping", "ReferenceUse", "Transformed", "compile_mapping"]
+__all__ = ["CompiledMapping", "MappingInvalid", "ReferenceUse", "Transformed", "compile_mapping", "row_hash"]
 
 ValueMaps = Mapping[str, Mapping[str, str | None]]
 

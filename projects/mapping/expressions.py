@@ -129,6 +129,11 @@ def _template(text: str, scope: Scope) -> Compiled:
     return Compiled(pl.when(some).then(pl.concat_str(parts)), names)
 
 
+def template_fields(text: str) -> frozenset[str]:
+    """The fields a template names; raises RuleInvalid for a malformed one."""
+    return frozenset(piece for is_field, piece in _pieces(text) if is_field)
+
+
 def _pieces(text: str) -> Iterator[tuple[bool, str]]:
     """The template as (is a field, name or literal text)."""
     position = 0

@@ -88,6 +88,21 @@ def parse(sql: str, known: Collection[str]) -> ParsedFormula:
     return parsed
 
 
+def fields_named(sql: str) -> frozenset[str]:
+    """The names a formula uses for fields, whether or not there are such fields; raises RuleInvalid."""
+    words = _split(sql)
+    following = [text for _, text in words[1:]] + [""]
+    return frozenset(
+        _unquoted(text) if group == "quoted" else text
+        for (group, text), after in zip(words, following, strict=True)
+        if group == "quoted" or (group == "word" and not _is_admitted_word(text.upper(), after))
+    )
+
+
+def _is_admitted_word(upper: str, following: str) -> bool:
+    return upper in KEYWORDS or upper in TYPES or upper in DECIMALS or (following == "(" and upper in FUNCTIONS | CASTS)
+
+
 def _tokens(sql: str, known: frozenset[str]) -> list[Token]:
     if not sql.strip():
         raise RuleInvalid("The formula is empty.")

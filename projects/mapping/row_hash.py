@@ -9,10 +9,10 @@ _NOT_CONTENT = frozenset({"source_id", "part"})
 
 
 def row_hash(rows: pl.DataFrame) -> pl.Series:
-    """A 16-byte hash (Binary) per row over the names, types and values of all target fields.
+    """A hash of 128 bits (String, 32 hex digits) per row over the names, types and values of all target fields.
 
     ``rows`` is ``Transformed.rows``; ``source_id`` and ``part`` say whose content it is and do not
-    count. The same content gives the same bytes whatever the order of columns, the process, the machine
+    count. The same content gives the same digits whatever the order of columns, the process, the machine
     and the version of Polars: the values are spelled by rules of this module and hashed by XXH3-128,
     whose values are fixed since xxHash 0.8.0 (https://github.com/Cyan4973/xxHash). Null and empty text
     differ, and no two rows spell the same text: a text goes after its length.
@@ -21,7 +21,7 @@ def row_hash(rows: pl.DataFrame) -> pl.Series:
     seed = _schema_seed(rows, names)
     spelled = pl.concat_str([_spelled(name, rows.schema[name]) for name in names] or [pl.lit("")], separator=",")
     hashed = spelled.nchash.xxh3_128(seed=seed, return_binary=True, byte_order="big")  # type: ignore[attr-defined]
-    return rows.select(hashed.alias("row_hash")).to_series()
+    return rows.select(hashed.bin.encode("hex").alias("row_hash")).to_series()
 
 
 def _schema_seed(rows: pl.DataFrame, names: list[str]) -> int:

@@ -23,12 +23,14 @@ class Transformed:
     (an error finding), ``waiting`` (a required reference whose parent is not there yet) and ``skipped``.
 
     ``rows``: ``source_id``, ``part`` (text), then the target fields in the target's types; a reference
-    that is optional and unresolved is null there and listed in ``unresolved``. ``findings`` has the
-    columns of ``FINDINGS``; notes tell what was changed on the way, errors keep a record out. A record
-    without identity has findings with a null ``source_id`` and its place on the page as ``value``.
+    that is optional and unresolved is null there and listed in ``unresolved``. ``waiting`` has the same
+    columns. ``findings`` has the columns of ``FINDINGS``; notes tell what was changed on the way, errors
+    keep a record out. A record without identity has a finding with a null ``source_id`` and its place on
+    the page as ``value``.
     """
 
     rows: pl.DataFrame
+    waiting: pl.DataFrame
     findings: pl.DataFrame
     unresolved: pl.DataFrame
     skipped: pl.DataFrame
@@ -40,11 +42,6 @@ class Transformed:
         named = errors.filter(pl.col("source_id").is_not_null()).select("source_id", "part").unique(maintain_order=True)
         nameless = errors.filter(pl.col("source_id").is_null()).select("source_id", "part")
         return pl.concat([named, nameless])
-
-    @property
-    def waiting(self) -> pl.DataFrame:
-        """The records that wait for a required parent: ``source_id``, ``part``; one row per record."""
-        return self.unresolved.filter("required").select("source_id", "part").unique(maintain_order=True)
 
 
 def stacked(frames: Sequence[pl.DataFrame], schema: pl.Schema) -> pl.DataFrame:

@@ -1,0 +1,1 @@
+"""The first halves: one module per platform, from its entities to the universal model."""

@@ -1,0 +1,1 @@
+"""The second halves: one module per target, from the universal model to its tables."""
