@@ -202,7 +202,7 @@ def follow(
 def batch_from(answer: Answer, path: Path) -> Batch:
     """The records of an answer at an explicit place; raises ContractChanged where no list of objects is there."""
     body = answer.json()
-    records = value_at(body, path, default=_MISSING)
+    records = value_at(body, path, default=None)
     if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
         where = ".".join(path) or "the answer"
         raise ContractChanged(
