@@ -10,6 +10,7 @@ from sandbox.salesforce.schema import NUMBER_TYPES
 
 DELIMITERS = {"COMMA": ",", "TAB": "\t", "PIPE": "|", "SEMICOLON": ";", "CARET": "^", "BACKQUOTE": "`"}
 LINE_ENDINGS = {"LF": "\n", "CRLF": "\r\n"}
+_MAX_ARGUMENTS = 100  # SQLite takes 127 to a function
 _PLAIN = frozenset(("id", "reference", "date", "time"))  # text that needs no escaping
 
 
@@ -20,11 +21,16 @@ def json_row(plan: Plan, version: str) -> str:
 
 
 def csv_row(plan: Plan, delimiter: str) -> str:
-    """SQL for one record as a CSV line in bytes, every value quoted, without its line ending."""
-    pieces: list[str] = []
-    for number, (_, leaf) in enumerate(_flat(plan.columns, "")):
-        pieces += [_text(f'{delimiter if number else ""}"'), _csv_value(leaf), _text('"')]
-    return f"CAST({_concatenated(pieces)} AS BLOB)"
+    """SQL for one record as a CSV line in bytes, every value quoted, without its line ending.
+
+    SQLite's ``%w`` doubles quotation marks, several times faster than ``replace`` on every value.
+    """
+    values = [_csv_value(leaf) for _, leaf in _flat(plan.columns, "")]
+    groups = [values[start : start + _MAX_ARGUMENTS] for start in range(0, len(values), _MAX_ARGUMENTS)]
+    marks = [_text(delimiter.join(['"%w"'] * len(group))) for group in groups]
+    lines = [f"printf({mark}, {', '.join(group)})" for mark, group in zip(marks, groups, strict=True)]
+    between = f" || {_text(delimiter)} || "
+    return f"CAST({between.join(lines)} AS BLOB)"
 
 
 def csv_header(plan: Plan, delimiter: str) -> str:
@@ -95,10 +101,8 @@ def _json_address(leaf: Leaf) -> str:
 
 def _csv_value(leaf: Leaf) -> str:
     if leaf.type == "boolean":
-        return f"(CASE {leaf.sql} WHEN 1 THEN 'true' WHEN 0 THEN 'false' ELSE '' END)"
-    if leaf.type in _PLAIN or leaf.type in ("int", "datetime") or leaf.type in NUMBER_TYPES:
-        return f"ifnull({leaf.sql}, '')"
-    return f"""replace(ifnull({leaf.sql}, ''), '"', '""')"""
+        return f"CASE {leaf.sql} WHEN 1 THEN 'true' WHEN 0 THEN 'false' ELSE '' END"
+    return f"ifnull({leaf.sql}, '')"
 
 
 def _text(value: str) -> str:
