@@ -33,7 +33,10 @@ def pytest_configure() -> None:
     its server (load, kills, full connections) can reach a migration somebody has under way."""
     if settings.EMBEDDED_DATABASE:
         settings.DATABASES["default"]["HOST"] = embedded.settings(TESTS_VAR)["HOST"]
-        embedded.ensure_running(TESTS_VAR, disposable=True)
+        try:
+            embedded.ensure_running(TESTS_VAR, disposable=True)
+        except embedded.DatabaseUnavailable as error:
+            raise pytest.UsageError(str(error)) from error
         # Several runs at once (an editor beside a terminal) share the server, not the databases.
         run = os.getppid() if "PYTEST_XDIST_WORKER" in os.environ else os.getpid()
         settings.DATABASES["default"].setdefault("TEST", {})["NAME"] = f"{TEST_PREFIX}{run}"
