@@ -248,10 +248,20 @@ def _examine(org: Org) -> _Finding:
     try:
         return _probe(org)
     except ConnectorError as error:
-        redact = Redactor(Secret(value) for value in _openable_secrets(org).values())
+        redact = _redactor(Org.objects.get(pk=org.pk))
         log.warning("The check of org %s failed: %s %s", org.pk, redact(error.message), redact(error.detail))
         expired = isinstance(error, AuthenticationFailed)
         return _Finding(OrgStatus.EXPIRED if expired else OrgStatus.ERROR, redact(error.message))
+
+
+def _redactor(org: Org) -> Redactor:
+    """The last net: connectors raise errors that are free of secrets already."""
+    try:
+        token = org.open_token()
+    except SealBroken:
+        token = {}
+    tokens = [token[part] for part in ("access", "refresh") if part in token]
+    return Redactor(Secret(value) for value in (*_openable_secrets(org).values(), *tokens))
 
 
 def _probe(org: Org) -> _Finding:

@@ -100,7 +100,7 @@ def test_a_file_of_another_org_is_not_there() -> None:
 
 def test_a_file_that_is_too_large_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(services, "MAX_FILE_BYTES", FILE_PART_BYTES)
-    with pytest.raises(InputInvalid, match="a.bin is larger than 1 MiB"):
+    with pytest.raises(InputInvalid, match=r"a\.bin is larger than 1 MiB"):
         add_file(make_org(platform="shelf"), "a.bin", io.BytesIO(b"x" * (FILE_PART_BYTES + 1)))
     assert not OrgFile.objects.exists()
 

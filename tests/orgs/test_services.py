@@ -176,7 +176,7 @@ def test_a_role_an_org_does_not_play_is_not_opened() -> None:
 
 
 def test_a_broken_seal_opens_nothing() -> None:
-    with pytest.raises(SettingsInvalid, match="cannot be used. A value of .* belongs to another row"):
+    with pytest.raises(SettingsInvalid, match=r"cannot be used\. A value of .* belongs to another row"):
         open_source(break_seal(make_org()))
 
 

@@ -1,14 +1,13 @@
 """The access token of an org: one renewal for all workers, never a lost or a stale one."""
 
 import threading
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 import pytest
 from django.db import connection, transaction
 
-from connectors.context import Secret, Token
+from connectors.context import Secret, Token, TokenRenewal
 from connectors.errors import AuthenticationFailed, SettingsInvalid
 from orgs.models import Org
 from orgs.services import save_settings
@@ -24,8 +23,11 @@ def plain(token: Token | None) -> tuple[str, str, str | None, datetime | None] |
     return token.access.reveal(), token.instance_url, token.refresh and token.refresh.reveal(), token.expires_at
 
 
-def giving(token: Token) -> Callable[[Token | None], Token]:
-    return lambda _current: token
+def giving(token: Token) -> TokenRenewal:
+    def renew(current: Token | None) -> Token:
+        return token
+
+    return renew
 
 
 @pytest.mark.django_db
@@ -61,7 +63,7 @@ def test_a_failed_renewal_leaves_the_stored_token() -> None:
     tokens = OrgTokens(make_org())
     tokens.refresh(None, giving(FULL))
 
-    def fail(_current: Token | None) -> Token:
+    def fail(current: Token | None) -> Token:
         raise AuthenticationFailed("The refresh token was revoked.")
 
     with pytest.raises(AuthenticationFailed):
@@ -139,7 +141,7 @@ def test_workers_that_find_the_token_stale_at_once_renew_it_once() -> None:
 def test_rows_that_refer_to_the_org_are_written_during_a_renewal() -> None:
     org = make_org()
 
-    def renew(_current: Token | None) -> Token:
+    def renew(current: Token | None) -> Token:
         with ThreadPoolExecutor(1) as pool:
             pool.submit(write_a_file_row).result(timeout=10)
         return FULL
