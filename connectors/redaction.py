@@ -51,7 +51,7 @@ class Redactor:
             return
         escaped = {json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1]}
         encoded = base64.b64encode(value.encode()).decode()
-        self._spellings |= {value, quote(value, safe=""), quote_plus(value), encoded, *escaped}
+        self._spellings |= {value, quote(value), quote(value, safe=""), quote_plus(value), encoded, *escaped}
         self._spellings |= {line for line in value.splitlines() if len(line) >= _SHORTEST and "-----" not in line}
 
     def __call__(self, text: str) -> str:
