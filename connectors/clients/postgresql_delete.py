@@ -8,6 +8,7 @@ from psycopg import sql
 from connectors.clients.postgresql import Connection
 from connectors.clients.postgresql_catalog import Table
 from connectors.clients.postgresql_isolate import Cause, Refusal, isolate
+from connectors.clients.postgresql_merge import LOOK_UP
 from connectors.clients.postgresql_stage import raw
 from connectors.types import RESULT_SCHEMA, Outcome
 
@@ -23,8 +24,7 @@ def delete_rows(connection: Connection, table: Table, ids: Sequence[str], condit
     keys = list(dict.fromkeys(ids))
     cursor = connection.cursor()
     cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
-    cursor.execute("SET LOCAL enable_hashjoin = off")
-    cursor.execute("SET LOCAL enable_mergejoin = off")
+    cursor.execute(LOOK_UP)
 
     def attempt(items: Sequence[int]) -> list[str]:
         wanted = sql.Literal([keys[item] for item in items])

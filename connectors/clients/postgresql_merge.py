@@ -19,6 +19,7 @@ from connectors.types import RESULT_SCHEMA, Outcome
 
 # Types without an equality operator, and the form in which they are compared.
 _COMPARED_AS = {"json": "jsonb", "xml": "text", "point": "text", "polygon": "text", "line": "text", "path": "text"}
+LOOK_UP = "SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off"
 _NO_MORE = sql.SQL("")
 _ANSWER = {"row": pl.Int64, "target_id": pl.String, "outcome": pl.String}
 
@@ -46,7 +47,12 @@ class Merge:
 
     def matches(self) -> sql.Composed:
         """Row number, target id and whether the row differs, of the rows whose key exists."""
-        return sql.SQL("SELECT s.{row}, t.{id}::text, {differs} FROM {stage} s, {table} t WHERE {on}").format(
+        # OFFSET 0 keeps the look-up a look-up: one descent of the key's index per staged row, however large
+        # the table has become and whatever its statistics say.
+        return sql.SQL(
+            "SELECT s.{row}, t.id, t.differs FROM {stage} s CROSS JOIN LATERAL "
+            "(SELECT t.{id}::text AS id, {differs} AS differs FROM {table} t WHERE {on} OFFSET 0) t WHERE true"
+        ).format(
             row=sql.Identifier(ROW),
             id=self._id,
             differs=self._differs(),
@@ -141,8 +147,8 @@ class _Write:
         self._cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
         if self._merge.indexed:
             # A fresh temporary table has no statistics: left to itself the planner may read the whole target.
-            self._cursor.execute("SET LOCAL enable_hashjoin = off")
-            self._cursor.execute("SET LOCAL enable_mergejoin = off")
+            # The same goes for the plans that foreign keys keep for as long as the connection lives.
+            self._cursor.execute(LOOK_UP)
         ordered = self._frame.select(column.name for column in self._merge.columns)
         refused = fill(self._connection, self._merge.stage, ordered)
         self._staged = without(range(self._frame.height), refused)
@@ -213,7 +219,8 @@ class _Write:
         self, statement: sql.Composed, items: Sequence[int], ending: sql.Composable = _NO_MORE
     ) -> list[tuple[Any, ...]]:
         """Run a statement for these rows. Values stand in the text as literals: a column may be named ``%s``."""
-        return self._cursor.execute(statement + self._only(items) + ending).fetchall()
+        # Never prepared: a plan made while the target was empty would stay when it no longer is.
+        return self._cursor.execute(statement + self._only(items) + ending, prepare=False).fetchall()
 
     def _only(self, items: Sequence[int]) -> sql.Composable:
         if len(items) == len(self._staged):
@@ -293,7 +300,7 @@ class _Write:
                 )
             )
             .otherwise("message"),
-        ).select(RESULT_SCHEMA)
+        ).select(*RESULT_SCHEMA)
 
     def _rejections(self, refused: Sequence[Refusal]) -> pl.DataFrame:
         constants = {column.name: value for column, value in self._merge.constants}

@@ -185,13 +185,15 @@ def _fast(text: bytes, written: Layout) -> pl.DataFrame | None:
     """What Polars makes of the records, or None where the count of delimiters does not prove it right."""
     if not text.strip(b"\r\n"):
         return pl.DataFrame(schema=dict.fromkeys(written.columns, pl.String))
+    # The header of our own keeps Polars from unpacking blocks that begin like zlib data (“x^”).
+    names = [f"c{place}" for place in range(len(written.columns))]
     frame = pl.read_csv(
-        text,
-        has_header=False,
-        schema=dict.fromkeys(written.columns, pl.String()),
+        f"{written.delimiter.join(names)}\n".encode() + text,
+        schema=dict.fromkeys(names, pl.String()),
         separator=written.delimiter,
         quote_char='"',
     )
+    frame.columns = list(written.columns)
     between = frame.height * (frame.width - 1)
     present = text.count(written.delimiter.encode())
     if b'"' not in text:
