@@ -13,8 +13,8 @@ from django.core.exceptions import ImproperlyConfigured
 
 KEY_BYTES = 32
 KEY_ID = re.compile(r"[a-z0-9]{1,16}")
-NEW_SECRET_KEY = "python -c 'import secrets; print(secrets.token_urlsafe(50))'"  # noqa: S105 - a recipe, not a secret
-NEW_VAULT_KEY = "python -c 'import base64, os; print(\"k1:\" + base64.b64encode(os.urandom(32)).decode())'"
+NEW_SECRET_KEY = "python3 -c 'import secrets; print(secrets.token_urlsafe(50))'"  # noqa: S105 - a recipe, not a secret
+NEW_VAULT_KEY = "python3 -c 'import base64, os; print(\"k1:\" + base64.b64encode(os.urandom(32)).decode())'"
 
 
 # A person's machine needs none of these; whoever sets one is deploying.
