@@ -20,7 +20,12 @@ FULL = Token(Secret("access 1"), "https://eu1.example", Secret("refresh 1"), dat
 def plain(token: Token | None) -> tuple[str, str, str | None, datetime | None] | None:
     if token is None:
         return None
-    return token.access.reveal(), token.instance_url, token.refresh and token.refresh.reveal(), token.expires_at
+    return (
+        token.access.reveal(),
+        token.instance_url,
+        token.refresh.reveal() if token.refresh else None,
+        token.expires_at,
+    )
 
 
 def giving(token: Token) -> TokenRenewal:

@@ -12,10 +12,11 @@ from pytest_django import Settings
 
 from connectors.context import Secret, Token
 from orgs import vault
+from orgs.checks import binary_columns_are_known_to_rotation
 from orgs.fields import SealedTextField
 from orgs.files import OrgFiles
 from orgs.models import Org
-from orgs.sealing import SealBroken, SealedColumn
+from orgs.sealing import SealBroken, SealedColumn, seal
 from orgs.services import add_file, rotate_vault
 from orgs.tokens import OrgTokens
 from tests.orgs.fakes import CANARY, SECRETS, make_org
@@ -97,8 +98,7 @@ def test_values_that_do_not_open_are_left_and_reported(sealed_under_old: list[Or
 def test_a_value_that_reads_back_differently_is_not_kept(
     sealed_under_old: list[Org], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seal = vault.seal
-    monkeypatch.setattr(vault, "seal", lambda purpose, data: seal(purpose, data + b" "))
+    monkeypatch.setattr("orgs.vault.seal", lambda purpose, data: seal(purpose, data + b" "))
     with pytest.raises(SealBroken, match="reads back differently; nothing was changed"):
         rotate_vault(batch=2)
     assert usage() == {"old": 9}
@@ -131,3 +131,12 @@ def test_the_key_list_counts_and_shows_no_key(sealed_under_old: list[Org], setti
     with pytest.raises(CommandError, match="Put back the keys that values are still sealed with: old"):
         call_command("vault_keys", stdout=out)
     assert "old: not in the ring, 9 values" in out.getvalue()
+
+
+def test_a_binary_column_unknown_to_rotation_is_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    part = "orgs.OrgFilePart.body"
+    assert part not in [str(each.obj) for each in binary_columns_are_known_to_rotation()]
+    monkeypatch.setattr("orgs.sealing._registered", {})
+    warned = {str(each.obj): each for each in binary_columns_are_known_to_rotation()}
+    assert warned[part].id == "orgs.W001"
+    assert warned[part].hint
