@@ -53,7 +53,7 @@ class WorkbookSource(Source):
             help="Of CSV and TSV files. Choose one only where names come out garbled.",
         ),
     )
-    capabilities: ClassVar[Capabilities] = Capabilities(reads=True, counts=True, page_size=PAGE_RECORDS)
+    capabilities: ClassVar[Capabilities] = Capabilities(reads=True, counts=True, files=True, page_size=PAGE_RECORDS)
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
