@@ -72,7 +72,7 @@ def open_sealed(purpose: str, token: bytes | memoryview) -> bytes:
     head = len(PREFIX) + len(key_id) + 1
     body = head + NONCE_BYTES
     try:
-        return AESGCM(key).decrypt(token[head:body], token[body:], token[:head] + purpose.encode())
+        return AESGCM(key).decrypt(token[head:body], memoryview(token)[body:], token[:head] + purpose.encode())
     except InvalidTag:
         raise SealBroken(
             f"A value of {purpose} was altered, moved from another place, or sealed by a different key named "
@@ -82,10 +82,9 @@ def open_sealed(purpose: str, token: bytes | memoryview) -> bytes:
 
 def key_id_of(token: bytes, purpose: str) -> str:
     """The id of the key that sealed ``token``; raises SealBroken where it is not a token at all."""
-    prefix, _, rest = token.partition(b"$")
-    key_id, separator, body = rest.partition(b"$")
-    name = key_id.decode("ascii", "replace")
-    whole = prefix + b"$" == PREFIX and separator and len(body) >= NONCE_BYTES + TAG_BYTES
+    end = token.find(b"$", len(PREFIX))
+    name = token[len(PREFIX) : max(end, 0)].decode("ascii", "replace")
+    whole = token.startswith(PREFIX) and len(token) - end - 1 >= NONCE_BYTES + TAG_BYTES
     if not (whole and _KEY_ID.fullmatch(name)):
         raise SealBroken(f"A value of {purpose} is not a sealed value: restore it from a backup or enter it again.")
     return name
