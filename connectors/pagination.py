@@ -55,7 +55,7 @@ class MoreFlag:
 
     def is_last(self, batch: Batch, seen: int) -> bool:
         del seen
-        flag = value_at(batch.body, self.path)
+        flag = value_at(batch.body, self.path, default=None)
         if not isinstance(flag, bool):
             raise ContractChanged(f"The platform no longer says whether there is more (“{'.'.join(self.path)}”).")
         return flag is not self.when
@@ -68,7 +68,7 @@ class Total:
     path: Path
 
     def is_last(self, batch: Batch, seen: int) -> bool:
-        total = value_at(batch.body, self.path)
+        total = value_at(batch.body, self.path, default=None)
         if isinstance(total, bool) or not isinstance(total, int):
             raise ContractChanged(f"The platform no longer says how many records there are (“{'.'.join(self.path)}”).")
         if seen < total and not batch.records:

@@ -148,14 +148,15 @@ class ConnectorContract:
 class SourceContract(ConnectorContract):
     """What every source promises. ``entity`` must have records in two pages or more; ``empty_entity`` must
     have none (None where the platform cannot have such a thing). Where the source declares deltas or
-    deletions, ``since``/``since_ids`` and ``deleted_since``/``deleted_ids`` say what is expected."""
+    deletions, ``since``/``since_ids`` and ``deleted_since``/``deleted_ids`` say what is expected; the
+    ``context`` fixture may set them on ``self``, where the platform makes up the ids."""
 
     connector: ClassVar[type[Source]]
     empty_entity: ClassVar[str | None] = None
-    since: ClassVar[datetime | None] = None
-    since_ids: ClassVar[frozenset[str]] = frozenset()
-    deleted_since: ClassVar[datetime | None] = None
-    deleted_ids: ClassVar[frozenset[str]] = frozenset()
+    since: datetime | None = None
+    since_ids: frozenset[str] = frozenset()
+    deleted_since: datetime | None = None
+    deleted_ids: frozenset[str] = frozenset()
 
     def test_declares_that_it_reads(self) -> None:
         assert self.connector.capabilities.reads, "a source's capabilities say reads=True"

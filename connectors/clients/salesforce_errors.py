@@ -104,7 +104,7 @@ def read_error(answer: Answer, now: datetime) -> ConnectorError | None:
 
 def read_quota(answer: Answer) -> Quota:
     """``Sforce-Limit-Info: api-usage=18/15000`` as what is left of the day."""
-    found = re.search(r"\bapi-usage=(\d+)/(\d+)", answer.header("sforce-limit-info"))
+    found = re.search(r"(?<![\w-])api-usage=(\d+)/(\d+)", answer.header("sforce-limit-info"))
     if found is None:
         return Quota()
     used, limit = int(found[1]), int(found[2])
