@@ -78,6 +78,28 @@ STATICFILES_DIRS = [BASE_DIR / "templates" / "static"]
 WHITENOISE_USE_FINDERS = WHITENOISE_AUTOREFRESH = DEBUG
 DATA_UPLOAD_MAX_MEMORY_SIZE = 5 * 1024 * 1024
 
+# --- Look of the admin: docs/operating.md --------------------------------------------------------------------
+_SHADES = ("50", "100", "200", "300", "400", "500", "600", "700", "800", "900", "950")
+_BLUE = "#eff6ff #dbeafe #bfdbfe #93c5fd #60a5fa #3b82f6 #2563eb #1d4ed8 #1e40af #1e3a8a #172554"
+_SLATE = "#f8fafc #f1f5f9 #e2e8f0 #cbd5e1 #94a3b8 #64748b #475569 #334155 #1e293b #0f172a #020617"
+UNFOLD = {
+    "SITE_TITLE": "Migration Factory",
+    "SITE_HEADER": "Migration Factory",
+    "SITE_SYMBOL": "conveyor_belt",
+    "SITE_URL": None,
+    "SHOW_VIEW_ON_SITE": False,
+    "DASHBOARD_CALLBACK": "runs.dashboard.overview",
+    "STYLES": ["migration_factory.admin_site.stylesheet"],
+    "SCRIPTS": ["migration_factory.admin_site.script"],
+    "SIDEBAR": {"navigation": "migration_factory.admin_site.menu"},
+    "COLORS": {
+        "primary": dict(zip(_SHADES, _BLUE.split(), strict=True)),
+        "base": dict(zip(_SHADES, _SLATE.split(), strict=True)),
+    },
+}
+# Reference tables go out and come in as files; a cell that a spreadsheet would run as a formula is defused.
+IMPORT_EXPORT_ESCAPE_FORMULAE_ON_EXPORT = True
+
 # --- Transport: everything but a local run is https only -------------------------------------------------------
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = not DEBUG
 SECURE_SSL_REDIRECT = env.bool("MF_SSL_REDIRECT", default=not DEBUG)
@@ -106,6 +128,8 @@ LANGUAGE_CODE = "en-gb"
 MF_TIME_BOX_SECONDS = env.int("MF_TIME_BOX_SECONDS", default=20)
 # Why each value: docs/decisions/0004-django-q2-is-a-bell.md
 WORKER_HOST = env.str("MF_WORKER_HOST", default=socket.gethostname())
+# A worker that is gone holds its work for so long; it must outlast the slowest chunk between two renewals.
+MF_LEASE_SECONDS = env.float("MF_LEASE_SECONDS", default=60.0)
 Q_CLUSTER = {
     "name": "migration_factory",  # signs the calls; the same on all hosts
     "cluster_name": WORKER_HOST,  # the queue; one per host

@@ -40,7 +40,7 @@ class ProjectObject(models.Model):
     The columns are those of ``projects.mapping.specification.ObjectMapping``.
     """
 
-    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="objects")
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="project_objects")
     position = models.PositiveIntegerField(default=0, help_text="Order of display; runs order by references.")
     source_entity = models.CharField(max_length=255)
     target_entity = models.CharField(max_length=255)

@@ -53,7 +53,8 @@ def adopt_packaged(project: Project, source: Source, *, model: str) -> list[Proj
             f"No mapping from {project.source.platform} to “{model}” is packaged for what {project.source} holds."
         )
     return [
-        save_mapping(project, derive.compose(first, half), position) for position, (first, half) in enumerate(pairs)
+        save_mapping(project, derive.compose(first, half, source=source.describe(first.origin)), position)
+        for position, (first, half) in enumerate(pairs)
     ]
 
 

@@ -195,9 +195,10 @@ def track(place: Place, chunk_id: int, outcomes: pl.DataFrame) -> None:
     with connection.cursor() as cursor:
         cursor.execute(
             """CREATE TEMP TABLE IF NOT EXISTS ledger_outcomes (source_id text, part text, state text, target_id text,
-               key text, hash uuid, code text, reason text) ON COMMIT DELETE ROWS"""
+               key text, hash uuid, code text, reason text)"""
         )
-        copy_frame(cursor, sql.Identifier("ledger_outcomes"), outcomes.select(OUTCOME_COLUMNS))
+        cursor.execute("TRUNCATE ledger_outcomes")
+        copy_frame(cursor, sql.Identifier("ledger_outcomes"), outcomes)
         cursor.execute(
             """INSERT INTO runs_trackedrecord AS known
                       (project_id, object_id, source_id, part, state, target_id, key, hash, code, reason,
@@ -226,5 +227,4 @@ def _replace_findings(place: Place, chunk_id: int, phase: Finding.Phase, finding
             pl.lit(str(phase)).alias("phase"),
             *FINDING_COLUMNS,
         )
-        target = sql.SQL("runs_finding ({})").format(sql.SQL(", ").join(map(sql.Identifier, rows.columns)))
-        copy_frame(cursor, target, rows)
+        copy_frame(cursor, sql.Identifier("runs_finding"), rows)

@@ -58,7 +58,7 @@ def project_object(of: Project, entity: str, **given: Any) -> ProjectObject:
         "target_entity": derive.mirror_entity(entity),
         "identity": "Id",
         "key": derive.MIRROR_KEY,
-        "position": of.objects.count(),
+        "position": of.project_objects.count(),
     }
     return ProjectObject.objects.create(project=of, **{**defaults, **given})
 

@@ -5,13 +5,14 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
+from connectors.errors import InputInvalid
 from connectors.types import FieldInfo
 from projects.mapping import findings
 from projects.mapping.conversion import Conversion, Fault
 from projects.mapping.expressions import Compiled, RuleFault, blank_as_null
 from projects.mapping.findings import ROW, SOURCE_ID, TEXT, VALUE
 from projects.mapping.specification import ObjectMapping
-from projects.mapping.transformed import FINDINGS, SKIPPED, UNRESOLVED, Transformed, stacked
+from projects.mapping.transformed import FINDINGS, RECORD_ID, RECORD_PART, SKIPPED, UNRESOLVED, Transformed, stacked
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,8 +117,19 @@ class CompiledMapping:
         """The records of a source frame as target rows.
 
         ``id_map`` gives per source entity a frame ``source_id``, ``target_id`` (text, one row per source
-        id); an entity that is not there knows no ids.
+        id); an entity that is not there knows no ids. Raises InputInvalid where a formula fails on a value
+        in a way that trying it out did not show (a number beyond 38 digits).
         """
+        try:
+            return self._applied(frame, id_map)
+        except (pl.exceptions.ComputeError, pl.exceptions.InvalidOperationError) as error:
+            raise InputInvalid(
+                f"A formula of the mapping {self.mapping.source_entity} → {self.mapping.target_entity} fails on a value "
+                "of this page. Guard it, for example with TRY_CAST or NULLIF.",
+                detail=str(error).split("\n")[0],
+            ) from error
+
+    def _applied(self, frame: pl.DataFrame, id_map: Mapping[str, pl.DataFrame]) -> Transformed:
         page = _Page()
         records = self._admitted(self._prepared(frame), page)
         records = self._passed(records, self.source_stage, page)
@@ -252,8 +264,8 @@ class CompiledMapping:
 
     def _rows(self, values: pl.DataFrame) -> pl.DataFrame:
         return values.select(
-            pl.col(SOURCE_ID).alias("source_id"),
-            pl.lit(self.mapping.part).alias("part"),
+            pl.col(SOURCE_ID).alias(RECORD_ID),
+            pl.lit(self.mapping.part).alias(RECORD_PART),
             *(pl.col(_value(position)).alias(target.name) for position, target in enumerate(self.fields)),
         )
 

@@ -5,13 +5,15 @@ import hashlib
 import polars as pl
 import polars_hash  # noqa: F401 - registers the expression namespace ``nchash``
 
-_NOT_CONTENT = frozenset({"source_id", "part"})
+from projects.mapping.transformed import RECORD_ID, RECORD_PART
+
+_NOT_CONTENT = frozenset({RECORD_ID, RECORD_PART})
 
 
 def row_hash(rows: pl.DataFrame) -> pl.Series:
     """A hash of 128 bits (String, 32 hex digits) per row over the names, types and values of all target fields.
 
-    ``rows`` is ``Transformed.rows``; ``source_id`` and ``part`` say whose content it is and do not
+    ``rows`` is ``Transformed.rows``; ``RECORD_ID`` and ``RECORD_PART`` say whose content it is and do not
     count. The same content gives the same digits whatever the order of columns, the process, the machine
     and the version of Polars: the values are spelled by rules of this module and hashed by XXH3-128,
     whose values are fixed since xxHash 0.8.0 (https://github.com/Cyan4973/xxHash). Null and empty text

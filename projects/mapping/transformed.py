@@ -14,6 +14,11 @@ UNRESOLVED = pl.Schema(
 )
 SKIPPED = pl.Schema({name: pl.String() for name in ("source_id", "part", "reason")})
 
+RECORD_ID = "\x00source_id"
+RECORD_PART = "\x00part"
+"""Whose row it is, beside the target fields; the target may have fields named source_id and part itself,
+but none with a NUL in its name."""
+
 VALUE_CHARACTERS = 200
 
 
@@ -22,7 +27,7 @@ class Transformed:
     """One page after the mapping. Each record of the page is in exactly one of ``rows``, ``rejected``
     (an error finding), ``waiting`` (a required reference whose parent is not there yet) and ``skipped``.
 
-    ``rows``: ``source_id``, ``part`` (text), then the target fields in the target's types; a reference
+    ``rows``: ``RECORD_ID``, ``RECORD_PART`` (text), then the target fields in the target's types; a reference
     that is optional and unresolved is null there and listed in ``unresolved``. ``waiting`` has the same
     columns. ``findings`` has the columns of ``FINDINGS``; notes tell what was changed on the way, errors
     keep a record out. A record without identity has a finding with a null ``source_id`` and its place on

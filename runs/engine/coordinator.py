@@ -17,7 +17,7 @@ from psycopg import OperationalError as DriverOperationalError
 
 from connectors.errors import FatalError, RateLimited, RetryableError
 from orgs.sealing import SealBroken
-from projects.mapping.compiler import MappingInvalid
+from projects.mapping.problems import MappingInvalid
 from projects.ordering import OrderImpossible
 from runs import events, leases, transitions
 from runs.choices import EventLevel, RunState

@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields
 
 import polars as pl
 
-from connectors.types import Outcome
+from connectors.types import RESULT_SCHEMA, Outcome
 from runs import leases, ledger, payload
 from runs.choices import RecordState
 from runs.engine.session import Bench, Session
@@ -20,7 +20,8 @@ from runs.ledger import FINDING_COLUMNS, OUTCOME_COLUMNS, Counts
 from runs.models import Chunk
 
 LANDED = (RecordState.LOADED, RecordState.UNCHANGED)
-EMPTY_OUTCOMES = pl.DataFrame(schema=dict.fromkeys((*OUTCOME_COLUMNS, "count"), pl.String))
+IN_TARGET = (*LANDED, RecordState.DEFERRED)
+"""States in which the target may hold what the hash says; a deferred record does once it has a target id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,26 +49,32 @@ def bring(session: Session, bench: Bench, lease: Lease, chunk: Chunk, frame: pl.
     """Transform, intend, write and judge these source records of the chunk."""
     mapped = transform(bench, frame)
     refusals = _named(mapped.transformed.findings, chunk)
-    rows, clashes = _unique_keys(bench, mapped.hashed)
+    usable, clashes = _unique_keys(bench, mapped.records)
     deferred = _deferred(bench, mapped)
-    known = ledger.known(bench.place, rows["source_id"])
-    fresh, settled = _split(rows, known, deferred)
-    touched = pl.concat([part.select(bench.mapping.key) for part in (fresh, mapped.waiting, settled)])
+    fresh, settled = _split(usable, ledger.known(bench.place, usable["source_id"]), deferred)
     redo = chunk.before is not None
-    before = _before(session, bench, lease, chunk, touched[bench.mapping.key])
+    before = _before(session, bench, lease, chunk, [fresh, mapped.waiting, _waiting_among(settled, deferred)])
     leases.renew(lease)
-    written = _write(session, bench, fresh)
+    written = _write(session, bench, mapped.content_of(fresh))
+    same_before = _equal_before(bench, mapped.content_of(fresh), before) if redo else _unchanged(written)
     outcomes = pl.concat(
         [
             _refused_by_mapping(refusals),
             clashes,
             _skipped(mapped.transformed.skipped),
-            _waiting(mapped, deferred),
-            _judged(bench, fresh, written, before, deferred, redo=redo),
+            _unsent(
+                mapped.waiting.join(deferred, on="source_id"),
+                RecordState.DEFERRED,
+                code=pl.lit("waiting"),
+                reason=pl.col("reason"),
+            ),
+            _judged(fresh, written, deferred, existed=before["key"], same_before=same_before),
         ]
     )
-    findings = pl.concat([refusals.select(FINDING_COLUMNS), _target_findings(fresh, written, bench)])
-    return Landing(outcomes.select(OUTCOME_COLUMNS), findings, _count(outcomes, settled, deferred))
+    findings = pl.concat([refusals.select(FINDING_COLUMNS), _refused_by_target(fresh, written)])
+    # A record repeated on the page is skipped once and landed once; how it landed is where it stands.
+    standing = outcomes.unique(["source_id", "part"], keep="last", maintain_order=True).select(OUTCOME_COLUMNS)
+    return Landing(standing, findings, _count(outcomes, settled, deferred))
 
 
 def _named(findings: pl.DataFrame, chunk: Chunk) -> pl.DataFrame:
@@ -76,27 +83,17 @@ def _named(findings: pl.DataFrame, chunk: Chunk) -> pl.DataFrame:
     return findings.with_columns(pl.coalesce("source_id", place).alias("source_id"))
 
 
-def _unique_keys(bench: Bench, rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Rows that alone carry their key, and outcomes for those that do not: neither of two may win."""
-    key = pl.col(bench.mapping.key)
+def _unique_keys(bench: Bench, records: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Records that alone carry their key, and outcomes for those that do not: neither of two may win."""
+    key, name = pl.col("key"), bench.mapping.key
     usable = key.is_not_null() & ~key.is_duplicated()
     reason = (
         pl.when(key.is_null())
-        .then(pl.lit(f"{bench.mapping.key} is blank, so that the record could not be found again."))
-        .otherwise(pl.format(f"Several records of this page have the same {bench.mapping.key} “{{}}”.", key))
+        .then(pl.lit(f"{name} is blank, so that the record could not be found again."))
+        .otherwise(pl.format("Several records of this page have the same {} “{}”.", pl.lit(name), key))
     )
-    clashing = rows.filter(~usable).select(
-        "source_id",
-        "part",
-        pl.lit(str(RecordState.REJECTED)).alias("state"),
-        pl.lit(None, pl.String).alias("target_id"),
-        pl.lit(None, pl.String).alias("key"),
-        pl.lit(None, pl.String).alias("hash"),
-        pl.lit("ambiguous_key").alias("code"),
-        reason.alias("reason"),
-        pl.lit("rejected").alias("count"),
-    )
-    return rows.filter(usable), clashing
+    clashing = records.filter(~usable)
+    return records.filter(usable), _unsent(clashing, RecordState.REJECTED, code=pl.lit("ambiguous_key"), reason=reason)
 
 
 def _deferred(bench: Bench, mapped: Mapped) -> pl.DataFrame:
@@ -104,13 +101,9 @@ def _deferred(bench: Bench, mapped: Mapped) -> pl.DataFrame:
     unresolved = mapped.transformed.unresolved
     if not unresolved.height:
         return pl.DataFrame(schema={"source_id": pl.String, "reason": pl.String})
-    objects = {
-        pk
-        for entities in unresolved["entities"].unique()
-        for name in entities.split(",")
-        for pk in bench.parents.get(name, ())
-    }
-    standing = ledger.standing(bench.place.project_id, sorted(objects), unresolved["parent_id"].unique())
+    named = {name for entities in unresolved["entities"].unique() for name in entities.split(",")}
+    objects = sorted({pk for name in named for pk in bench.parents.get(name, ())})
+    standing = ledger.standing(bench.place.project_id, objects, unresolved["parent_id"].unique())
     parent = pl.col("parent_id").replace_strict(standing, default=None, return_dtype=pl.String)
     why = (
         pl.when(parent.is_null()).then(pl.lit("which has not come from the source"))
@@ -120,93 +113,85 @@ def _deferred(bench: Bench, mapped: Mapped) -> pl.DataFrame:
     )  # fmt: skip
     entities = pl.col("entities").str.replace_all(",", " or ")
     sentence = pl.format("{} waits for {} {}, {}.", "field", entities, "parent_id", why)
-    return unresolved.select("source_id", sentence.alias("reason")).unique(
-        "source_id", keep="first", maintain_order=True
-    )
+    reasons = unresolved.select("source_id", sentence.alias("reason"))
+    return reasons.unique("source_id", keep="first", maintain_order=True)
 
 
-def _split(rows: pl.DataFrame, known: pl.DataFrame, deferred: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Rows to write, and rows the target already holds as they are now."""
-    same = known.filter(
-        pl.col("target_id").is_not_null() & pl.col("state").is_in([*LANDED, RecordState.DEFERRED])
-    ).select("source_id", "hash", pl.lit(value=True).alias("same"), "state")
-    marked = rows.join(same, on=["source_id", "hash"], how="left")
-    # A record that stops or starts waiting needs its row rewritten even where its content is the same.
+def _split(records: pl.DataFrame, known: pl.DataFrame, deferred: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Records to write, and records the target already holds as they are now.
+
+    A record that stops or starts waiting is written even where its content is the same: its row must say so.
+    """
+    held = known.filter(pl.col("target_id").is_not_null() & pl.col("state").is_in(IN_TARGET))
+    marked = records.join(held.select("source_id", "hash", "state"), on=["source_id", "hash"], how="left")
     waits = pl.col("source_id").is_in(deferred["source_id"].implode())
-    settled = pl.col("same").fill_null(value=False) & (waits == (pl.col("state") == RecordState.DEFERRED))
-    plain = marked.drop("same", "state")
-    keep = marked.select(settled.fill_null(value=False)).to_series()
-    return plain.filter(~keep), plain.filter(keep)
+    settled = marked.select(
+        (pl.col("state").is_not_null() & (waits == (pl.col("state") == RecordState.DEFERRED))).fill_null(value=False)
+    ).to_series()
+    plain = marked.drop("state")
+    return plain.filter(~settled), plain.filter(settled)
 
 
-def _before(session: Session, bench: Bench, lease: Lease, chunk: Chunk, keys: pl.Series) -> pl.DataFrame:
-    """The target's rows under these keys as they were before this chunk first wrote; committed on first call."""
+def _waiting_among(settled: pl.DataFrame, deferred: pl.DataFrame) -> pl.DataFrame:
+    return settled.join(deferred, on="source_id", how="semi")
+
+
+def _before(session: Session, bench: Bench, lease: Lease, chunk: Chunk, touched: list[pl.DataFrame]) -> pl.DataFrame:
+    """The target's rows, as they were before this chunk first wrote, under all keys it may write, now or when
+    it is relinked; fetched and committed on the first call."""
     if chunk.before is not None:
         return payload.unpack(chunk.before, purpose=payload.BEFORE)
-    before = session.target.fetch(
-        bench.entity, key=bench.mapping.key, keys=keys.drop_nulls().to_list(), fields=bench.other_fields
-    )
+    keys = pl.concat([records.select("key") for records in touched])["key"].drop_nulls().unique()
+    before = session.target.fetch(bench.entity, key=bench.mapping.key, keys=keys.to_list(), fields=bench.other_fields)
     ledger.intend(lease, before)
     return before
 
 
-def _write(session: Session, bench: Bench, fresh: pl.DataFrame) -> pl.DataFrame:
-    frame = fresh.select(bench.compiled.target_fields)
-    if not frame.height:
-        return pl.DataFrame(
-            schema=dict.fromkeys(("key", "target_id", "outcome", "code", "fields", "message"), pl.String)
-        )
-    return session.target.write(bench.entity, frame, key=bench.mapping.key).frame
+def _write(session: Session, bench: Bench, content: pl.DataFrame) -> pl.DataFrame:
+    if not content.height:
+        return pl.DataFrame(schema=RESULT_SCHEMA)
+    return session.target.write(bench.entity, content, key=bench.mapping.key).frame
+
+
+def _unchanged(written: pl.DataFrame) -> pl.Series:
+    return written.filter(pl.col("outcome") == Outcome.UNCHANGED)["key"]
+
+
+def _equal_before(bench: Bench, content: pl.DataFrame, before: pl.DataFrame) -> pl.Series:
+    """Keys whose before-image already was what is written: asked when a first try may have written it."""
+    key = bench.mapping.key
+    images = before.select(
+        pl.col("key").alias(key), *(pl.col(name).cast(content.schema[name]) for name in bench.other_fields)
+    )
+    ours = content.with_columns(pl.col(key).cast(pl.String))
+    return ours.join(images, on=[key, *bench.other_fields], how="semi", nulls_equal=True)[key]
 
 
 def _judged(
-    bench: Bench,
-    fresh: pl.DataFrame,
-    written: pl.DataFrame,
-    before: pl.DataFrame,
-    deferred: pl.DataFrame,
-    *,
-    redo: bool,
+    fresh: pl.DataFrame, written: pl.DataFrame, deferred: pl.DataFrame, *, existed: pl.Series, same_before: pl.Series
 ) -> pl.DataFrame:
-    """Outcomes of what was sent. Only the before-images tell created from updated when it was sent twice."""
-    sent = fresh.rename({bench.mapping.key: "key"}).join(written, on="key", how="left", validate="1:1")
-    existed = pl.col("key").is_in(before["key"].implode())
-    refused = pl.col("outcome") == Outcome.REJECTED
-    was_same = pl.lit(value=False)
-    if redo:
-        was_same = pl.col("key").is_in(_equal_before(bench, fresh, before).implode())
+    """Outcomes of what was sent. Created means that the key was not there before this chunk first wrote."""
+    sent = fresh.join(written, on="key", how="left", validate="1:1").join(deferred, on="source_id", how="left")
+    refused, waits = pl.col("outcome") == Outcome.REJECTED, pl.col("reason").is_not_null()
     count = (
         pl.when(refused).then(pl.lit("rejected"))
-        .when(pl.col("reason").is_not_null()).then(pl.lit("deferred"))
-        .when(~existed).then(pl.lit("created"))
-        .when(was_same | ((pl.col("outcome") == Outcome.UNCHANGED) & pl.lit(not redo))).then(pl.lit("unchanged"))
+        .when(waits).then(pl.lit("deferred"))
+        .when(~pl.col("key").is_in(existed.implode())).then(pl.lit("created"))
+        .when(pl.col("key").is_in(same_before.implode())).then(pl.lit("unchanged"))
         .otherwise(pl.lit("updated"))
     )  # fmt: skip
-    state = count.replace({"created": RecordState.LOADED, "updated": RecordState.LOADED})
-    return sent.join(deferred, on="source_id", how="left").select(
+    code = pl.when(refused).then("code").when(waits).then(pl.lit("waiting")).otherwise(pl.lit(""))
+    return sent.select(
         "source_id",
         "part",
-        state.alias("state"),
+        count.replace({"created": RecordState.LOADED, "updated": RecordState.LOADED}).alias("state"),
         "target_id",
         "key",
         pl.when(~refused).then("hash").alias("hash"),
-        pl.when(refused)
-        .then("code")
-        .when(pl.col("reason").is_not_null())
-        .then(pl.lit("waiting"))
-        .otherwise(pl.lit(""))
-        .alias("code"),
+        code.alias("code"),
         pl.when(refused).then("message").otherwise(pl.col("reason").fill_null("")).alias("reason"),
         count.alias("count"),
     )
-
-
-def _equal_before(bench: Bench, fresh: pl.DataFrame, before: pl.DataFrame) -> pl.Series:
-    """Keys whose before-image already was what we wrote."""
-    key = bench.mapping.key
-    others = bench.other_fields
-    images = before.rename({"key": key}).select(key, *(pl.col(name).cast(fresh.schema[name]) for name in others))
-    return fresh.join(images, on=[key, *others], how="semi", nulls_equal=True)[key]
 
 
 def _refused_by_mapping(findings: pl.DataFrame) -> pl.DataFrame:
@@ -216,12 +201,6 @@ def _refused_by_mapping(findings: pl.DataFrame) -> pl.DataFrame:
 
 def _skipped(skipped: pl.DataFrame) -> pl.DataFrame:
     return _unsent(skipped, RecordState.SKIPPED, code=pl.lit("skipped"), reason=pl.col("reason"))
-
-
-def _waiting(mapped: Mapped, deferred: pl.DataFrame) -> pl.DataFrame:
-    """Outcomes of records that cannot be written before their parent is there."""
-    unsent = mapped.waiting.select("source_id", "part").join(deferred, on="source_id", how="left")
-    return _unsent(unsent, RecordState.DEFERRED, code=pl.lit("waiting"), reason=pl.col("reason"))
 
 
 def _unsent(records: pl.DataFrame, state: RecordState, *, code: pl.Expr, reason: pl.Expr) -> pl.DataFrame:
@@ -239,11 +218,10 @@ def _unsent(records: pl.DataFrame, state: RecordState, *, code: pl.Expr, reason:
     )
 
 
-def _target_findings(fresh: pl.DataFrame, written: pl.DataFrame, bench: Bench) -> pl.DataFrame:
+def _refused_by_target(fresh: pl.DataFrame, written: pl.DataFrame) -> pl.DataFrame:
     """The target's refusals as findings, so that causes are grouped with those of the mapping."""
     refused = written.filter(pl.col("outcome") == Outcome.REJECTED)
-    sent = fresh.select("source_id", "part", pl.col(bench.mapping.key).alias("key"))
-    return sent.join(refused, on="key").select(
+    return fresh.join(refused, on="key").select(
         "source_id",
         "part",
         pl.col("fields").fill_null("").alias("field"),
@@ -255,8 +233,8 @@ def _target_findings(fresh: pl.DataFrame, written: pl.DataFrame, bench: Bench) -
 
 
 def _count(outcomes: pl.DataFrame, settled: pl.DataFrame, deferred: pl.DataFrame) -> Counts:
-    tally = dict(outcomes["count"].value_counts().iter_rows())
-    waiting = settled.join(deferred, on="source_id", how="semi").height
+    tally = dict(outcomes["count"].value_counts(name="records").iter_rows())
+    waiting = _waiting_among(settled, deferred).height
     tally["unchanged"] = tally.get("unchanged", 0) + settled.height - waiting
     tally["deferred"] = tally.get("deferred", 0) + waiting
     return Counts(**{field.name: tally.get(field.name, 0) for field in fields(Counts)})

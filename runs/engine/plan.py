@@ -11,7 +11,8 @@ from connectors.types import EntitySchema, FieldInfo, FieldType
 from projects import services as projects
 from projects.definitions import schema_to_json
 from projects.mapping import codec
-from projects.mapping.compiler import CompiledMapping, compile_mapping
+from projects.mapping.compiled import CompiledMapping
+from projects.mapping.compiler import compile_mapping
 from projects.mapping.specification import ObjectMapping
 from projects.models import ProjectObject
 from projects.ordering import Node, plan_order
@@ -38,7 +39,7 @@ class NothingToDo(Exception):
 
 def plan(session: Session, lease: Lease) -> None:
     """Write the run's steps. Raises MappingInvalid, OrderImpossible, NothingToDo, connector errors, LeaseLost."""
-    objects = list(session.run.project.objects.filter(enabled=True).select_related("project"))
+    objects = list(session.run.project.project_objects.filter(enabled=True).select_related("project"))
     if not objects:
         raise NothingToDo("The project has no enabled object: choose what to move, then start again.")
     sources = {chosen.pk: _describe_source(session, chosen, objects) for chosen in objects}

@@ -3,9 +3,8 @@
 import polars as pl
 
 from runs import ledger, payload
-from runs.choices import RecordState
 from runs.engine.comparison import Comparison, compare
-from runs.engine.load import LANDED
+from runs.engine.load import IN_TARGET
 from runs.engine.session import Bench, Session
 from runs.engine.transform import transform
 from runs.leases import Lease
@@ -18,18 +17,20 @@ def reconcile(session: Session, lease: Lease) -> None:
     chunk = Chunk.objects.defer(None).get(pk=lease.id)
     bench = session.bench(chunk.step_id)
     frame = payload.unpack(chunk.payload, purpose=payload.PAYLOAD)
-    key = bench.mapping.key
-    expected = _landed(bench, transform(bench, frame).hashed).rename({key: "key"})
-    keys = expected["key"].to_list()
-    actual = session.target.fetch(bench.entity, key=key, keys=keys, fields=bench.other_fields)
+    mapped = transform(bench, frame)
+    landed = _landed(bench, mapped.records)
+    expected = mapped.content_of(landed).select(landed["key"], *bench.other_fields)
+    actual = session.target.fetch(
+        bench.entity, key=bench.mapping.key, keys=landed["key"].to_list(), fields=bench.other_fields
+    )
     found = compare(expected, actual, fields=bench.other_fields)
     verdict = Verdict(
-        records=expected.height,
+        records=landed.height,
         fields=found.fields,
         missing=len(found.missing),
         mismatches=found.mismatches.height + len(found.doubled),
     )
-    ledger.verified(lease, bench.place, verdict, _findings(expected, found))
+    ledger.verified(lease, bench.place, verdict, _findings(landed, found))
 
 
 def extra(session: Session, step: Step) -> int | None:
@@ -38,19 +39,19 @@ def extra(session: Session, step: Step) -> int | None:
     held = session.target.count(bench.entity, key=bench.mapping.key, prefix=bench.key_prefix)
     if held is None:
         return None
-    siblings = session.run.project.objects.filter(target_entity=bench.entity).values_list("pk", flat=True)
+    siblings = session.run.project.project_objects.filter(target_entity=bench.entity).values_list("pk", flat=True)
     return max(0, held - ledger.landed(bench.place.project_id, list(siblings), prefix=bench.key_prefix))
 
 
-def _landed(bench: Bench, rows: pl.DataFrame) -> pl.DataFrame:
-    """The rows whose record the ledger says is in the target."""
-    known = ledger.known(bench.place, rows["source_id"])
-    there = known.filter(pl.col("target_id").is_not_null() & pl.col("state").is_in([*LANDED, RecordState.DEFERRED]))
-    return rows.join(there.select("source_id"), on="source_id", how="semi")
+def _landed(bench: Bench, records: pl.DataFrame) -> pl.DataFrame:
+    """Those that the ledger says are in the target."""
+    known = ledger.known(bench.place, records["source_id"])
+    there = known.filter(pl.col("target_id").is_not_null() & pl.col("state").is_in(IN_TARGET))
+    return records.join(there.select("source_id"), on="source_id", how="semi")
 
 
-def _findings(expected: pl.DataFrame, found: Comparison) -> pl.DataFrame:
-    ids = expected.select("key", "source_id", "part")
+def _findings(landed: pl.DataFrame, found: Comparison) -> pl.DataFrame:
+    ids = landed.select("key", "source_id", "part")
     mismatches = found.mismatches.select(
         "key",
         "field",

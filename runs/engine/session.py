@@ -11,7 +11,8 @@ from connectors.base import Source, Target
 from orgs import services as orgs
 from projects.definitions import schema_from_json
 from projects.mapping import codec
-from projects.mapping.compiler import CompiledMapping, compile_mapping
+from projects.mapping.compiled import CompiledMapping
+from projects.mapping.compiler import compile_mapping
 from projects.mapping.keys import key_prefix
 from projects.mapping.specification import ObjectMapping
 from projects.services import value_maps
@@ -79,7 +80,7 @@ class Session(AbstractContextManager["Session"]):
     @cached_property
     def _objects_by_entity(self) -> Mapping[str, tuple[int, ...]]:
         found: dict[str, tuple[int, ...]] = {}
-        for pk, entity in self.run.project.objects.values_list("pk", "source_entity"):
+        for pk, entity in self.run.project.project_objects.values_list("pk", "source_entity"):
             found[entity] = (*found.get(entity, ()), pk)
         return found
 

@@ -5,31 +5,49 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from projects.mapping.compiler import Transformed, row_hash
+from projects.mapping.row_hash import row_hash
+from projects.mapping.transformed import RECORD_ID, RECORD_PART, Transformed
 from runs import ledger
 from runs.engine.session import Bench
 
 
 @dataclass(frozen=True, slots=True)
 class Mapped:
-    """A transformed chunk. ``hashed`` is ``Transformed.rows`` with a ``hash`` column (32 hex digits).
+    """A transformed chunk, its identities apart from its content.
 
-    ``waiting`` has the columns of ``rows``: records that cannot be written before their parent is there.
+    ``records`` has a row per writable record: ``source_id``, ``part``, ``key``, ``hash`` (32 hex digits)
+    and ``place``, its row in ``content``, which has the target fields. ``waiting`` has the first three
+    for records that cannot be written before their parent is there.
     """
 
     transformed: Transformed
-    hashed: pl.DataFrame
+    records: pl.DataFrame
+    content: pl.DataFrame
+    waiting: pl.DataFrame
 
-    @property
-    def waiting(self) -> pl.DataFrame:
-        return self.transformed.waiting
+    def content_of(self, records: pl.DataFrame) -> pl.DataFrame:
+        """The target fields of these ``records``, in their order."""
+        return self.content[records["place"]] if records.height < self.content.height else self.content
 
 
 def transform(bench: Bench, frame: pl.DataFrame) -> Mapped:
     """What the mapping makes of the frame now: references resolve against the id map as it stands."""
     transformed = bench.compiled.apply(frame, _id_map(bench, bench.compiled.parents(frame)))
-    content = transformed.rows.select(bench.compiled.target_fields)
-    return Mapped(transformed, transformed.rows.with_columns(row_hash(content).alias("hash")))
+    rows = transformed.rows
+    return Mapped(
+        transformed,
+        _identities(bench, rows).with_columns(row_hash(rows).alias("hash")).with_row_index("place"),
+        rows.select(bench.compiled.target_fields),
+        _identities(bench, transformed.waiting),
+    )
+
+
+def _identities(bench: Bench, rows: pl.DataFrame) -> pl.DataFrame:
+    return rows.select(
+        pl.col(RECORD_ID).alias("source_id"),
+        pl.col(RECORD_PART).alias("part"),
+        pl.col(bench.mapping.key).cast(pl.String).alias("key"),
+    )
 
 
 def _id_map(bench: Bench, parents: Mapping[str, pl.Series]) -> dict[str, pl.DataFrame]:
