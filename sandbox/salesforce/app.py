@@ -50,7 +50,7 @@ class Simulator:
 
 def simulator(store: Store, org: Org, bad: list[BadRecord], *, hang_up: Hangup, seed: int = 0) -> Simulator:
     """The application over a filled store. ``hang_up`` resets the connection of a request's scope."""
-    services = Services(org, store, Queries(store), BulkJobs(store, org), datetime.now(UTC))
+    services = Services(org, store, Queries(store), BulkJobs(store, org), datetime.now(UTC).replace(microsecond=0))
     faults = Faults(seed)
     routes = [*_data_routes(services), *_identity_routes(services), *Control(services, faults, bad).routes()]
     handlers = {HTTPException: _http_error, ApiError: _api_error}

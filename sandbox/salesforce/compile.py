@@ -318,7 +318,7 @@ class _Compiler:
         return complaint(self.query.text, test.field.at, "INVALID_QUERY_FILTER_OPERATOR", message)
 
     def wrong_type(self, test: Comparison, leaf: Leaf, literal: Literal) -> ApiError:
-        kind = {"datetime": "dateTime"}.get(leaf.type, leaf.type)
+        kind = "double" if leaf.type in NUMBER_TYPES else {"datetime": "dateTime"}.get(leaf.type, leaf.type)
         quoting = "should not be enclosed in quotes" if literal.kind == "string" else "should be enclosed in quotes"
         if _expected_kind(leaf.type) != "string" and literal.kind != "string":
             quoting = "is written in another form"

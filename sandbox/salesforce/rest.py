@@ -203,7 +203,7 @@ def _unless_unchanged(services: Services, call: Call, build: Callable[[], object
     modified = services.started.strftime("%a, %d %b %Y %H:%M:%S GMT")
     try:
         unchanged = since is not None and parsedate_to_datetime(since) >= services.started
-    except ValueError:
+    except (ValueError, TypeError):  # not a date, or one without a zone
         unchanged = False
     if unchanged:
         return Response(status_code=HTTPStatus.NOT_MODIFIED, headers={"last-modified": modified})
