@@ -340,7 +340,7 @@ def written_tables(draw: st.DrawFn) -> tuple[list[list[str]], bytes]:
 
 
 @given(written_tables(), st.integers(8, 64), st.integers(1, 5))
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_what_was_written_is_read_and_resumed(
     tmp_path: Path, written: tuple[list[list[str]], bytes], block: int, page: int
 ) -> None:
@@ -360,6 +360,49 @@ def test_what_was_written_is_read_and_resumed(
 
 def _values(pages: Sequence[Page]) -> list[tuple[str | None, ...]]:
     return [row[1:] for page in pages for row in page.frame.rows()]
+
+
+def test_blocks_that_look_packed_are_read_as_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bytes of “x^” open a zlib stream, and Polars would unpack it."""
+    monkeypatch.setattr(delimited, "BLOCK_BYTES", 8)
+    body = [("x^", "a"), ("x^", "b"), ("x^1", None)]
+    assert rows(given_file(tmp_path, "id,n\nx^,a\nx^,b\nx^1,\n")) == body
+
+
+def test_short_rows_are_not_hidden_by_long_ones(tmp_path: Path) -> None:
+    assert "line 2: the row has 1 cells" in refusal(given_file(tmp_path, "id,a,b\n1\n2,x,y,,\n"))
+    assert "line 2: the row has 2 cells" in refusal(given_file(tmp_path, 'id,a,b\n1,\n2,"x",y,'))
+
+
+@pytest.mark.parametrize("cell", ['""a""', '"a"b"c"', '"" ""', '"a" '])
+def test_quotation_marks_are_never_dropped(tmp_path: Path, cell: str) -> None:
+    assert "line 2: the quotation marks are not right" in refusal(given_file(tmp_path, f"id,a\n1,{cell}\n"))
+
+
+@pytest.mark.parametrize("line", ['""\n', "\n", 'x,"\n"\n'])
+def test_hostile_quoting_is_refused_or_read_quickly(tmp_path: Path, line: str) -> None:
+    began = time.monotonic()
+    for closing in ("", '"'):
+        with contextlib.suppress(InputInvalid):
+            given_file(tmp_path, 'id,name\n1,"' + line * 500_000 + closing).check()
+            rows(source(tmp_path))
+        with contextlib.suppress(InputInvalid):
+            given_file(tmp_path, '"' + line * 500_000 + closing).check()
+    assert time.monotonic() - began < 10
+
+
+pieces = st.lists(st.sampled_from(["a", '"', '""', ",", "\n", "\r\n", "\r", " ", "x^"]), max_size=14).map("".join)
+
+
+@given(pieces, st.integers(1, 3))
+@settings(max_examples=500, deadline=None)
+def test_a_fast_parse_that_is_believed_equals_the_exact_one(text: str, width: int) -> None:
+    written = delimited.Layout(encoding.Encoding("utf-8"), ",", tuple("abc"[:width]), 0, 1)
+    with contextlib.suppress(pl.exceptions.PolarsError, InputInvalid):
+        exact = delimited._exact(text.encode(), written, "x", 1)
+        fast = delimited._fast(text.encode(), written)
+        blank = pl.all_horizontal(pl.all().is_null())
+        assert fast is None or fast.filter(~blank).equals(exact.filter(~blank))
 
 
 @given(st.binary(max_size=300))

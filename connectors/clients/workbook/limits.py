@@ -6,7 +6,7 @@ MIB = 1024 * KIB
 BLOCK_BYTES = 2 * MIB
 """Bytes of a text file parsed at once; peak memory is a small multiple of it."""
 
-MAX_RECORD_BYTES = 32 * MIB
+MAX_RECORD_BYTES = 16 * MIB
 """Bytes of one CSV record. Salesforce's longest text field holds 131,072 characters; a longer record
 means a quotation mark that is never closed."""
 
@@ -16,10 +16,10 @@ MAX_COLUMNS = 1_600
 INFERENCE_BYTES = 32 * MIB
 """Bytes of a text file looked at to advise field types. Smaller files are looked at whole."""
 
-MAX_JSON_BYTES = 64 * MIB
+MAX_JSON_BYTES = 32 * MIB
 """Bytes of one JSON file, which is parsed whole (about ten times its size in memory)."""
 
-MAX_JSON_TOTAL_BYTES = 256 * MIB
+MAX_JSON_TOTAL_BYTES = 64 * MIB
 """Bytes of all JSON record files together."""
 
 MAX_METADATA_BYTES = 2 * MIB
