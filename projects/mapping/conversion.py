@@ -236,12 +236,10 @@ def _integer(info: FieldInfo) -> Conversion:
 
 
 def _decimal(info: FieldInfo) -> Conversion:
-    precision = info.precision or MAX_DIGITS
+    precision = min(info.precision or MAX_DIGITS, MAX_DIGITS)
     scale = info.scale if info.scale is not None else min(UNSTATED_SCALE, precision)
-    if not 0 <= scale <= precision <= MAX_DIGITS:
-        raise RuleInvalid(
-            f"Numbers of {precision} digits, {scale} of them decimals, are not supported ({MAX_DIGITS} is the most)."
-        )
+    if not 0 <= scale <= precision:
+        raise RuleInvalid(f"Numbers with {scale} decimals among {precision} digits are not supported.")
     dtype = pl.Decimal(precision, scale)
     # At most 18 digits before the point, so that the pattern alone proves the value fits.
     within = rf"^-?[0-9]{{1,{min(precision - scale, 18)}}}(?:\.[0-9]{{1,{scale}}})?$" if precision > scale else "^$"

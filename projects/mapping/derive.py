@@ -1,8 +1,9 @@
 """Mappings nobody has to write: mirrors, moves between like schemas, and the packaged halves joined."""
 
-from collections.abc import Collection
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from connectors.clients.postgresql_mirror import mirror_names, table_name
 from connectors.types import EntitySchema, FieldInfo, FieldType
 from projects import universal
 from projects.mapping import formula
@@ -30,28 +31,29 @@ MIRROR_KEY = "source_id"
 @dataclass(frozen=True, slots=True)
 class Likeness:
     """A mapping derived from two like schemas, and what it leaves behind: source fields ``without_twin``
-    in the target, and those whose twin is ``not_writable``."""
+    in the target, and those that ``cannot_be_filled`` because the twin is not writable or the value binary."""
 
     mapping: ObjectMapping
     without_twin: tuple[str, ...]
-    not_writable: tuple[str, ...]
+    cannot_be_filled: tuple[str, ...]
 
 
 def mirror_entity(entity: str) -> str:
     """The name of the table that mirrors an entity."""
-    return entity.lower()
+    return table_name(entity)
 
 
-def mirror(source: EntitySchema) -> ObjectMapping:
-    """Every field to its lower-cased twin, and the identity to the key ``source_id``.
+def mirror(source: EntitySchema, columns: Mapping[str, str] | None = None) -> ObjectMapping:
+    """Every field to its column of the mirror table, and the identity to the key ``source_id``.
 
+    ``columns`` (source field → column) is what the target's ``mirror_names`` tells of a table that
+    exists; without it the names are those a new table gets: lower-cased, and numbered where taken.
     References to exactly one entity become references; those to several stay the source's text, and
-    binary fields, which no text column holds, are left out. Raises MappingInvalid where two fields of
-    the source would share one column.
+    binary fields are left out, because files move by themselves.
     """
     identity = source.entity.id_field
+    names = mirror_names(source, MIRROR_KEY) if columns is None else columns
     fields = [info for info in source.fields if info.name != identity and info.type is not FieldType.BINARY]
-    _refuse_shared_columns(source, fields)
     return ObjectMapping(
         source_entity=source.entity.name,
         target_entity=mirror_entity(source.entity.name),
@@ -59,7 +61,7 @@ def mirror(source: EntitySchema) -> ObjectMapping:
         key=MIRROR_KEY,
         to_target=(
             FieldRule(MIRROR_KEY, Field(identity)),
-            *(FieldRule(info.name.lower(), _mirror_rule(info)) for info in fields),
+            *(FieldRule(names[info.name], _mirror_rule(info)) for info in fields),
         ),
     )
 
@@ -68,19 +70,6 @@ def _mirror_rule(info: FieldInfo) -> Rule:
     if info.type is FieldType.REFERENCE and len(info.references) == 1:
         return Reference(Field(info.name), info.references)
     return Field(info.name)
-
-
-def _refuse_shared_columns(source: EntitySchema, fields: Collection[FieldInfo]) -> None:
-    sharing: dict[str, list[str]] = {MIRROR_KEY: [source.entity.id_field]}
-    for info in fields:
-        sharing.setdefault(info.name.lower(), []).append(info.name)
-    problems = [
-        Problem(column, f"The fields {', '.join(names)} would share this column; rename all but one at the source.")
-        for column, names in sharing.items()
-        if len(names) > 1
-    ]
-    if problems:
-        raise MappingInvalid(f"of the mirror of {source.entity.name}", problems)
 
 
 def like(source: EntitySchema, target: EntitySchema, *, key: str) -> Likeness:
@@ -92,6 +81,11 @@ def like(source: EntitySchema, target: EntitySchema, *, key: str) -> Likeness:
     identity = source.entity.id_field
     others = [info for info in source.fields if info.name not in {identity, key}]
     with_twin = [info for info in others if info.name in twins]
+    unfillable = tuple(
+        info.name
+        for info in with_twin
+        if not twins[info.name].writable or FieldType.BINARY in {info.type, twins[info.name].type}
+    )
     mapping = ObjectMapping(
         source_entity=source.entity.name,
         target_entity=target.entity.name,
@@ -99,13 +93,13 @@ def like(source: EntitySchema, target: EntitySchema, *, key: str) -> Likeness:
         key=key,
         to_target=(
             FieldRule(key, Field(identity)),
-            *(FieldRule(info.name, _like_rule(info)) for info in with_twin if twins[info.name].writable),
+            *(FieldRule(info.name, _like_rule(info)) for info in with_twin if info.name not in unfillable),
         ),
     )
     return Likeness(
         mapping,
         without_twin=tuple(info.name for info in others if info.name not in twins),
-        not_writable=tuple(info.name for info in with_twin if not twins[info.name].writable),
+        cannot_be_filled=unfillable,
     )
 
 

@@ -24,9 +24,8 @@ def told(frame: pl.DataFrame, field: str, faults: Sequence[Fault]) -> pl.DataFra
     for position, fault in reversed(list(enumerate(faults))):
         number = pl.when(fault.when).then(pl.lit(position, dtype=pl.UInt32)).otherwise(number)
     hit = frame.with_columns(number.alias("number")).filter(pl.col("number").is_not_null())
-    return pl.concat(
-        [_finding(hit.filter(pl.col("number") == position), field, fault) for position, fault in enumerate(faults)]
-    )
+    each = [_finding(hit.filter(pl.col("number") == position), field, fault) for position, fault in enumerate(faults)]
+    return pl.concat(each).sort(ROW)
 
 
 def rule_fault(frame: pl.DataFrame, field: str, fault: RuleFault) -> pl.DataFrame:
