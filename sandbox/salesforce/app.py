@@ -42,6 +42,7 @@ class Simulator:
     store: Store
     app: ASGIApp
     services: Services
+    bad: list[BadRecord]
 
     def close(self) -> None:
         self.services.bulk.close()
@@ -57,7 +58,7 @@ def simulator(store: Store, org: Org, bad: list[BadRecord], *, hang_up: Hangup, 
     application = Starlette(routes=routes, exception_handlers=handlers)  # type: ignore[arg-type]  # narrower exception types
     application.router.redirect_slashes = False
     gate = Gate(GZipMiddleware(application, minimum_size=1_000, compresslevel=1), org, faults, hang_up)
-    return Simulator(org, store, gate, services)
+    return Simulator(org, store, gate, services, bad)
 
 
 def _data_routes(services: Services) -> list[BaseRoute]:
@@ -83,9 +84,6 @@ def _data_routes(services: Services) -> list[BaseRoute]:
         ("GET", "/jobs/query/{id}/results", jobs.results),
         ("GET", "/jobs/query/{id}/resultPages", jobs.result_pages),
     )
-    allowed: dict[str, list[str]] = {}
-    for method, path, _ in table:
-        allowed.setdefault(path, []).append(method)
     return [Route(DATA + path, _guarded(services, handler), methods=[method]) for method, path, handler in table]
 
 

@@ -4,7 +4,7 @@ They are taken from the last tenth of each object, to which no other generated r
 finding and not the start of a chain.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import polars as pl
@@ -58,13 +58,17 @@ def kinds(deleted_accounts: Sequence[str]) -> tuple[Kind, ...]:
 def plant(frames: dict[str, pl.DataFrame], count: int, deleted_accounts: Sequence[str]) -> list[BadRecord]:
     """Spoil ``count`` records in ``frames`` (object → records, changed in place), kinds in turn.
 
-    Raises ValueError where the data is too small for so many.
+    A kind whose object has no record left to spoil is passed over. Raises ValueError where the data is too small
+    for so many.
     """
+    room = {name: frame.height - first_unreferenced(frame.height) for name, frame in frames.items()}
     chosen: dict[str, list[tuple[Kind, str | float | None]]] = {}
-    rotation = _rotation(kinds(deleted_accounts))
-    for _ in range(count):
-        kind, value = next(rotation)
+    for number, (kind, value) in enumerate(_rotation(kinds(deleted_accounts), room)):
+        if number == count:
+            break
         chosen.setdefault(kind.object, []).append((kind, value))
+    if sum(map(len, chosen.values())) < count:
+        raise ValueError(f"{count} bad records were asked for, but this data has room for fewer: ask for more records")
     found: list[BadRecord] = []
     for name, spoilt in chosen.items():
         frames[name], bad = _spoilt(frames[name], spoilt)
@@ -80,11 +84,6 @@ def first_unreferenced(size: int) -> int:
 def _spoilt(frame: pl.DataFrame, spoilt: list[tuple[Kind, str | float | None]]) -> tuple[pl.DataFrame, list[BadRecord]]:
     start = first_unreferenced(frame.height)
     room = frame.height - start
-    if len(spoilt) > room:
-        name = spoilt[0][0].object
-        raise ValueError(
-            f"{len(spoilt)} bad records of {name} were asked for, but only {room} may be spoilt: ask for more data"
-        )
     rows = [start + number * room // len(spoilt) for number in range(len(spoilt))]
     columns: dict[str, pl.Series] = {}
     bad: list[BadRecord] = []
@@ -97,11 +96,15 @@ def _spoilt(frame: pl.DataFrame, spoilt: list[tuple[Kind, str | float | None]]) 
     return frame.with_columns(**columns), bad
 
 
-def _rotation(known: Sequence[Kind]) -> Iterator[tuple[Kind, str | float | None]]:
+def _rotation(known: Sequence[Kind], room: Mapping[str, int]) -> Iterator[tuple[Kind, str | float | None]]:
+    """Kinds and their values in turn, as long as any object has room."""
+    left = dict(room)
     turn = 0
-    while True:
+    while any(left[kind.object] for kind in known):
         for kind in known:
-            yield kind, kind.values[turn % len(kind.values)]
+            if left[kind.object]:
+                left[kind.object] -= 1
+                yield kind, kind.values[turn % len(kind.values)]
         turn += 1
 
 

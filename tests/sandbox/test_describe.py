@@ -6,11 +6,24 @@ import pytest
 
 from tests.sandbox.client import Client
 
-GLOBAL_KEYS = set(
-    ["name", "label", "labelPlural", "keyPrefix", "custom", "customSetting", "queryable", "createable", "updateable", "deletable", "undeletable", "triggerable", "searchable", "layoutable", "mergeable", "replicateable", "retrieveable", "deprecatedAndHidden", "feedEnabled", "mruEnabled", "hasSubtypes", "isSubtype", "isInterface", "associateEntityType", "associateParentEntity", "activateable", "deepCloneable", "urls"]
+GLOBAL_KEYS = frozenset(
+    """
+    name label labelPlural keyPrefix custom customSetting queryable createable updateable deletable undeletable
+    triggerable searchable layoutable mergeable replicateable retrieveable deprecatedAndHidden feedEnabled mruEnabled
+    hasSubtypes isSubtype isInterface associateEntityType associateParentEntity activateable deepCloneable urls
+    """.split()  # noqa: SIM905 - read as the fact sheet lists them
 )
-FIELD_KEYS = set(
-    ["aggregatable", "aiPredictionField", "autoNumber", "byteLength", "calculated", "calculatedFormula", "cascadeDelete", "caseSensitive", "compoundFieldName", "controllerName", "createable", "custom", "defaultValue", "defaultValueFormula", "defaultedOnCreate", "dependentPicklist", "deprecatedAndHidden", "digits", "displayLocationInDecimal", "encrypted", "externalId", "extraTypeInfo", "filterable", "filteredLookupInfo", "formulaTreatNullNumberAsZero", "groupable", "highScaleNumber", "htmlFormatted", "idLookup", "inlineHelpText", "label", "length", "mask", "maskType", "name", "nameField", "namePointing", "nillable", "permissionable", "picklistValues", "polymorphicForeignKey", "precision", "queryByDistance", "referenceTargetField", "referenceTo", "relationshipName", "relationshipOrder", "restrictedDelete", "restrictedPicklist", "scale", "searchPrefilterable", "soapType", "sortable", "type", "unique", "updateable", "writeRequiresMasterRead"]
+FIELD_KEYS = frozenset(
+    """
+    aggregatable aiPredictionField autoNumber byteLength calculated calculatedFormula cascadeDelete caseSensitive
+    compoundFieldName controllerName createable custom defaultValue defaultValueFormula defaultedOnCreate
+    dependentPicklist deprecatedAndHidden digits displayLocationInDecimal encrypted externalId extraTypeInfo filterable
+    filteredLookupInfo formulaTreatNullNumberAsZero groupable highScaleNumber htmlFormatted idLookup inlineHelpText
+    label length mask maskType name nameField namePointing nillable permissionable picklistValues
+    polymorphicForeignKey precision queryByDistance referenceTargetField referenceTo relationshipName
+    relationshipOrder restrictedDelete restrictedPicklist scale searchPrefilterable soapType sortable type unique
+    updateable writeRequiresMasterRead
+    """.split()  # noqa: SIM905
 )
 OBJECTS = ("User", "Account", "Contact", "Lead", "Opportunity", "Product2", "Task", "Event", "Case", "Campaign")
 

@@ -99,8 +99,14 @@ def test_chance_is_repeatable() -> None:
 
 
 @pytest.mark.parametrize(
-    "rule", [{"kind": "earthquake"}, {"kind": "slow", "speed": 1}, {"kind": "slow", "path": "("}, {"kind": "cut", "body": "xml"}]
-)  # fmt: skip
+    "rule",
+    [
+        {"kind": "earthquake"},
+        {"kind": "slow", "speed": 1},
+        {"kind": "slow", "path": "("},
+        {"kind": "cut", "body": "xml"},
+    ],
+)
 def test_rules_that_make_no_sense_are_refused(client: Client, rule: dict[str, object]) -> None:
     kind = str(rule.pop("kind"))
     with pytest.raises(ValueError, match="was refused"):

@@ -82,10 +82,8 @@ def test_polymorphic_parents_tell_their_type(reader: Client) -> None:
 
 
 def test_numbers_flags_and_moments_look_like_the_vendors(client: Client) -> None:
-    client.control.upsert(
-        "Opportunity",
-        [{"Name": "X", "StageName": "Prospecting", "CloseDate": "2026-02-01", "Amount": 1250, "CreatedDate": "2026-01-02T03:04:05+01:00"}],
-    )  # fmt: skip
+    deal = {"Name": "X", "StageName": "Prospecting", "CloseDate": "2026-02-01", "Amount": 1250}
+    client.control.upsert("Opportunity", [{**deal, "CreatedDate": "2026-01-02T03:04:05+01:00"}])
     body = client.ask(
         "/query",
         params={"q": "SELECT Amount, IsWon, CloseDate, CreatedDate, NextStep FROM Opportunity WHERE Name = 'X'"},
@@ -120,8 +118,13 @@ def test_an_edit_moves_the_stamp_and_is_among_the_updated(client: Client) -> Non
 
 @pytest.mark.parametrize(
     ("start", "end"),
-    [("", "2026-01-01T00:00:00Z"), ("nonsense", "x"), ("2001-01-01T00:00:00Z", "2099-01-01T00:00:00Z"), ("2099-01-02T00:00:00Z", "2099-01-01T00:00:00Z")],
-)  # fmt: skip
+    [
+        ("", "2026-01-01T00:00:00Z"),
+        ("nonsense", "x"),
+        ("2001-01-01T00:00:00Z", "2099-01-01T00:00:00Z"),
+        ("2099-01-02T00:00:00Z", "2099-01-01T00:00:00Z"),
+    ],
+)
 def test_spans_that_make_no_sense_are_refused(reader: Client, start: str, end: str) -> None:
     status, code, _ = reader.error("/sobjects/Account/deleted/", params={"start": start, "end": end})
     assert (status, code) == (400, "INVALID_REPLICATION_DATE")
