@@ -19,8 +19,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from migration_factory import embedded, scratch
-from migration_factory.rehearsal import Reach, make_project, salesforce_reach
-from orgs.models import Customer, Org
+from migration_factory.rehearsal import Reach, erase, make_project, salesforce_reach
+from orgs.models import Customer
 from projects.models import Project
 from runs import reports
 from runs import services as runs
@@ -94,10 +94,7 @@ def _others_connected() -> bool:
 def _project(source: Reach) -> Project:
     """The demo's customer with its project, made anew: the simulator has another address each time."""
     for earlier in Customer.objects.filter(slug=SLUG):
-        for project in Project.objects.filter(customer=earlier):
-            runs.erase_project(project)
-        Org.objects.filter(customer=earlier).delete()
-        earlier.delete()
+        erase(earlier)
     scratch.create(DATABASE)
     tenant = scratch.install_product(DATABASE, tenant=SLUG)
     target = Reach(

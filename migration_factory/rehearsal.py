@@ -3,14 +3,15 @@
 import os
 import resource
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from django.db import transaction
-
+from connectors.context import Context
+from connectors.files import FolderFiles
+from connectors.sources.workbook import WorkbookSource
 from migration_factory import crew, scratch
 from orgs import services as orgs
 from orgs.models import Customer, Org, Role
@@ -133,30 +134,43 @@ def _target(order: Order, database: str) -> Reach:
 
 @contextmanager
 def _project(order: Order, source: Reach, target: Reach) -> Iterator[Project]:
-    with transaction.atomic():
-        slug = f"rehearsal-{uuid.uuid4().hex[:10]}"
-        customer = Customer.objects.create(name=f"Rehearsal {order.source}", slug=slug)
-        project = make_project(customer, "Rehearsal", source, target, mirror=order.mirror)
+    customer = Customer.objects.create(name=f"Rehearsal {order.source}", slug=f"rehearsal-{uuid.uuid4().hex[:10]}")
     try:
-        yield project
+        yield make_project(customer, "Rehearsal", source, target, mirror=order.mirror, entities=_entities_of(order))
     finally:
         if not order.keep:
-            runs.erase_project(project)
-            Org.objects.filter(customer=customer).delete()
-            customer.delete()
+            erase(customer)
 
 
-def make_project(customer: Customer, name: str, source: Reach, target: Reach, *, mirror: bool) -> Project:
-    """A project between two new orgs of the customer, with every object that can be moved."""
+def _entities_of(order: Order) -> Sequence[str]:
+    """What a data set for the simulator brings; the org around it (users, profiles) is not part of the set."""
+    if order.source != "salesforce" or order.data is None:
+        return ()
+    with WorkbookSource(Context(files=FolderFiles(order.data.resolve()))) as files:
+        return [info.name for info in files.entities()]
+
+
+def make_project(
+    customer: Customer, name: str, source: Reach, target: Reach, *, mirror: bool, entities: Sequence[str] = ()
+) -> Project:
+    """A project between two new orgs of the customer, with these entities or every one that can be moved."""
     from_org = _org(customer, f"{name} source", Role.SOURCE, source)
     to_org = _org(customer, f"{name} target", Role.TARGET, target)
     project = projects.create_project(customer, name, source=from_org, target=to_org, mirror=mirror)
     with orgs.open_source(from_org) as connector:
         if mirror:
-            projects.adopt_entities(project, connector)
+            projects.adopt_entities(project, connector, entities)
         else:
             projects.adopt_packaged(project, connector, model=PRODUCT_MODEL)
     return project
+
+
+def erase(customer: Customer) -> None:
+    """The customer with its projects, runs and orgs, and nothing of any target."""
+    for project in Project.objects.filter(customer=customer):
+        runs.erase_project(project)
+    Org.objects.filter(customer=customer).delete()
+    customer.delete()
 
 
 def _org(customer: Customer, name: str, role: Role, reach: Reach) -> Org:

@@ -35,7 +35,6 @@ def describe(org: Org, entity: str, connector: Connector) -> EntitySchema:
     return schema
 
 
-@transaction.atomic
 def adopt_packaged(project: Project, source: Source, *, model: str) -> list[ProjectObject]:
     """Take over the packaged mappings from the source's platform to the target ``model`` (``product``).
 
@@ -52,13 +51,12 @@ def adopt_packaged(project: Project, source: Source, *, model: str) -> list[Proj
         raise ProjectInvalid(
             f"No mapping from {project.source.platform} to “{model}” is packaged for what {project.source} holds."
         )
-    return [
-        save_mapping(project, derive.compose(first, half, source=source.describe(first.origin)), position)
-        for position, (first, half) in enumerate(pairs)
-    ]
+    # The system is asked before the transaction: nobody's rows stay locked while a platform takes its time.
+    mappings = [derive.compose(first, half, source=source.describe(first.origin)) for first, half in pairs]
+    with transaction.atomic():
+        return [save_mapping(project, mapping, position) for position, mapping in enumerate(mappings)]
 
 
-@transaction.atomic
 def adopt_entities(project: Project, source: Source, entities: Sequence[str] = ()) -> list[ProjectObject]:
     """Mirror these entities, or all that the source offers; their mapping is derived when a run is planned."""
     if not project.mirror:
@@ -67,8 +65,8 @@ def adopt_entities(project: Project, source: Source, entities: Sequence[str] = (
     unknown = [name for name in entities if name not in infos]
     if unknown:
         raise ProjectInvalid(f"{project.source} has no entity “{unknown[0]}”.")
-    return [
-        ProjectObject.objects.create(
+    return ProjectObject.objects.bulk_create(
+        ProjectObject(
             project=project,
             position=position,
             source_entity=name,
@@ -77,7 +75,7 @@ def adopt_entities(project: Project, source: Source, entities: Sequence[str] = (
             key=derive.MIRROR_KEY,
         )
         for position, name in enumerate(entities or infos)
-    ]
+    )
 
 
 @transaction.atomic

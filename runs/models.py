@@ -5,8 +5,10 @@ from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models.functions import Now
 
+from orgs.sealing import register_sealed_column
 from orgs.visibility import VisibleManager, VisibleQuerySet
 from runs.choices import OPEN, ChunkState, EventLevel, RecordState, RunKind, RunState
+from runs.payload import BEFORE, PAYLOAD
 
 
 class Leased(models.Model):
@@ -287,3 +289,7 @@ class WorkerHost(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+register_sealed_column("runs.Chunk", "payload", PAYLOAD)
+register_sealed_column("runs.Chunk", "before", BEFORE)

@@ -13,6 +13,7 @@ import polars as pl
 from connectors.types import RESULT_SCHEMA, Outcome
 from runs import leases, ledger, payload
 from runs.choices import RecordState
+from runs.engine.comparison import compare
 from runs.engine.session import Bench, Session
 from runs.engine.transform import Mapped, transform
 from runs.leases import Lease
@@ -159,12 +160,10 @@ def _unchanged(written: pl.DataFrame) -> pl.Series:
 
 def _equal_before(bench: Bench, content: pl.DataFrame, before: pl.DataFrame) -> pl.Series:
     """Keys whose before-image already was what is written: asked when a first try may have written it."""
-    key = bench.mapping.key
-    images = before.select(
-        pl.col("key").alias(key), *(pl.col(name).cast(content.schema[name]) for name in bench.other_fields)
-    )
-    ours = content.with_columns(pl.col(key).cast(pl.String))
-    return ours.join(images, on=[key, *bench.other_fields], how="semi", nulls_equal=True)[key]
+    key = pl.col(bench.mapping.key).cast(pl.String).alias("key")
+    ours = content.select(key, *bench.other_fields)
+    found = compare(ours, before, fields=bench.other_fields, json=bench.json_fields)
+    return ours.join(found.mismatches, on="key", how="anti").join(before, on="key", how="semi")["key"]
 
 
 def _judged(

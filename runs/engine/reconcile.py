@@ -23,7 +23,7 @@ def reconcile(session: Session, lease: Lease) -> None:
     actual = session.target.fetch(
         bench.entity, key=bench.mapping.key, keys=landed["key"].to_list(), fields=bench.other_fields
     )
-    found = compare(expected, actual, fields=bench.other_fields)
+    found = compare(expected, actual, fields=bench.other_fields, json=bench.json_fields)
     verdict = Verdict(
         records=landed.height,
         fields=found.fields,

@@ -8,6 +8,7 @@ from functools import cached_property
 from django.db.models import F
 
 from connectors.base import Source, Target
+from connectors.types import FieldType
 from orgs import services as orgs
 from projects.definitions import schema_from_json
 from projects.mapping import codec
@@ -38,6 +39,10 @@ class Bench:
     def other_fields(self) -> tuple[str, ...]:
         """The target fields without the key."""
         return tuple(name for name in self.compiled.target_fields if name != self.mapping.key)
+
+    @property
+    def json_fields(self) -> frozenset[str]:
+        return frozenset(field.name for field in self.compiled.fields if field.info.type is FieldType.JSON)
 
     @property
     def key_prefix(self) -> str:
