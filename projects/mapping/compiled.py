@@ -124,8 +124,8 @@ class CompiledMapping:
             return self._applied(frame, id_map)
         except (pl.exceptions.ComputeError, pl.exceptions.InvalidOperationError) as error:
             raise InputInvalid(
-                f"A formula of the mapping {self.mapping.source_entity} → {self.mapping.target_entity} fails on a value "
-                "of this page. Guard it, for example with TRY_CAST or NULLIF.",
+                f"A formula of the mapping {self.mapping.source_entity} → {self.mapping.target_entity} fails on a "
+                "value of this page. Guard it, for example with TRY_CAST or NULLIF.",
                 detail=str(error).split("\n")[0],
             ) from error
 
