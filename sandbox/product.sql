@@ -217,6 +217,8 @@ CREATE TABLE opportunities (
     CONSTRAINT opportunities_external_id_key UNIQUE (tenant_id, external_id),
     CONSTRAINT opportunities_name_check CHECK (name <> ''),
     CONSTRAINT opportunities_amount_check CHECK (amount >= 0),
+    -- A deal from the last century or due in the next is a typing error.
+    CONSTRAINT opportunities_close_date_check CHECK (close_date BETWEEN '1990-01-01' AND '2100-12-31'),
     CONSTRAINT opportunities_probability_check CHECK (probability BETWEEN 0 AND 100),
     CONSTRAINT opportunities_currency_check CHECK (currency ~ '^[A-Z]{3}$')
 );

@@ -1,5 +1,6 @@
 """Running a simulator: in the foreground, in a thread of a test, or as a process of its own."""
 
+import signal
 import socket
 import ssl
 import subprocess
@@ -121,10 +122,20 @@ class Running:
 
 
 def serve(contents: Contents, *, port: int, tls: bool, announce: Callable[[Ready], None]) -> None:
-    """Build the org and serve it until SIGTERM or SIGINT; ``announce`` is called once it answers."""
+    """Build the org and serve it until SIGTERM or SIGINT; ``announce`` is called once it answers.
+
+    Both signals leave by way of SystemExit(0), also while the org is still being built, so that its files go too:
+    uvicorn stops serving at a signal and then raises it once more for the handler that was there before.
+    """
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _leave)
     with _served(contents, port=port, tls=tls) as (server, bound, ready):
         server.announce = lambda: announce(ready)
         server.run(sockets=[bound])
+
+
+def _leave(_: int, __: object) -> None:
+    raise SystemExit(0)
 
 
 @contextmanager
