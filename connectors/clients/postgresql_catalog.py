@@ -3,6 +3,7 @@
 The catalog: https://www.postgresql.org/docs/current/catalogs.html
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -28,6 +29,14 @@ _FIELD_TYPES: Mapping[str, FieldType] = {
     "jsonb": FieldType.JSON,
     "uuid": FieldType.UUID,
     "bytea": FieldType.BINARY,
+}
+
+# What a text must look like to be a value of the type, and below what its size must be.
+_KEY_TEXTS: Mapping[str, tuple[str, int | None]] = {
+    "int2": ("-?[0-9]{1,5}", 2**15),
+    "int4": ("-?[0-9]{1,10}", 2**31),
+    "int8": ("-?[0-9]{1,19}", 2**63),
+    "uuid": ("[0-9a-fA-F]{8}(-?[0-9a-fA-F]{4}){3}-?[0-9a-fA-F]{12}", None),
 }
 
 _TABLES = """
@@ -115,6 +124,12 @@ class Column:
     def scale(self) -> int | None:
         # Eleven bits, signed since version 15: numeric(5, -2) rounds to hundreds.
         return (((self.modifier - 4) & 0x7FF) ^ 1024) - 1024 if self.precision is not None else None
+
+    def may_hold(self, text: str) -> bool:
+        """Whether the text can be a value of the column, of types that serve as keys; others are let pass."""
+        pattern, whole = _KEY_TEXTS.get(self.base, ("[^\0]*", None))
+        fits = re.fullmatch(pattern, text, re.DOTALL) is not None
+        return fits and (whole is None or -whole <= int(text) < whole)
 
     @property
     def is_text(self) -> bool:

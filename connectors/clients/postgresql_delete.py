@@ -6,7 +6,7 @@ import polars as pl
 from psycopg import sql
 
 from connectors.clients.postgresql import Connection
-from connectors.clients.postgresql_catalog import Table
+from connectors.clients.postgresql_catalog import Column, Table
 from connectors.clients.postgresql_isolate import Cause, Refusal, isolate
 from connectors.clients.postgresql_merge import LOOK_UP
 from connectors.clients.postgresql_stage import raw
@@ -21,16 +21,18 @@ def delete_rows(connection: Connection, table: Table, ids: Sequence[str], condit
     Runs in the caller's transaction. Answers a frame of ``RESULT_SCHEMA`` whose key is the id: deleted;
     unchanged where no such row is; rejected where other rows point at it or a trigger forbids it.
     """
+    identity = next(column for column in table.columns if column.name == table.id_column)
     keys = list(dict.fromkeys(ids))
+    possible = [place for place, key in enumerate(keys) if identity.may_hold(key)]
     cursor = connection.cursor()
     cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
     cursor.execute(LOOK_UP)
 
     def attempt(items: Sequence[int]) -> list[str]:
         wanted = sql.Literal([keys[item] for item in items])
-        return [key for (key,) in cursor.execute(_statement(table, wanted, condition)).fetchall()]
+        return [key for (key,) in cursor.execute(_statement(table, identity, wanted, condition)).fetchall()]
 
-    deleted, refused = isolate(connection, range(len(keys)), attempt)
+    deleted, refused = isolate(connection, possible, attempt)
     while refused and any(deleted):
         # What pointed at a refused row may be gone by now.
         again = [refusal.item for refusal in refused if refusal.cause.code in _REFERENCED]
@@ -42,8 +44,7 @@ def delete_rows(connection: Connection, table: Table, ids: Sequence[str], condit
     return _answers(table, keys, {key for part in deleted for key in part}, refused)
 
 
-def _statement(table: Table, wanted: sql.Composable, condition: sql.Composable) -> sql.Composed:
-    identity = next(column for column in table.columns if column.name == table.id_column)
+def _statement(table: Table, identity: Column, wanted: sql.Composable, condition: sql.Composable) -> sql.Composed:
     return sql.SQL(
         "DELETE FROM {table} t USING unnest({wanted}::text[]) AS u(k) WHERE t.{id} = u.k::{type} AND {condition} "
         "RETURNING u.k"

@@ -81,15 +81,17 @@ def isolate(
 def rejected(table: Table, cause: Cause, row: Row) -> Rejected:
     """The refusal as an error for staff: constraint, column and value by name. ``row`` is what was sent."""
     rule = table.rule(cause.rule)
-    names = _names(table, cause, rule)
+    names = _names(cause, rule, row)
     sentence = _by_rule(table, rule, names, row) if rule else _by_column(table, cause, names, row)
     return Rejected(sentence, code=cause.code, fields=names, detail=cause.words)
 
 
-def _names(table: Table, cause: Cause, rule: Rule | None) -> tuple[str, ...]:
+def _names(cause: Cause, rule: Rule | None, row: Row) -> tuple[str, ...]:
+    """The columns to blame: those of the rule that were sent, or all of it where none was."""
     if cause.column is not None:
         return (cause.column,)
-    return tuple(name for name in rule.columns if name != table.id_column) if rule else ()
+    columns = rule.columns if rule else ()
+    return tuple(name for name in columns if name in row) or columns
 
 
 def _by_rule(table: Table, rule: Rule, names: Sequence[str], row: Row) -> str:

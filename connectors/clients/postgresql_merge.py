@@ -303,12 +303,8 @@ class _Write:
         ).select(*RESULT_SCHEMA)
 
     def _rejections(self, refused: Sequence[Refusal]) -> pl.DataFrame:
-        constants = {column.name: value for column, value in self._merge.constants}
         rows = self._frame[[refusal.item for refusal in refused]].to_dicts()
-        errors = [
-            rejected(self._merge.table, refusal.cause, row | constants)
-            for refusal, row in zip(refused, rows, strict=True)
-        ]
+        errors = [rejected(self._merge.table, refusal.cause, row) for refusal, row in zip(refused, rows, strict=True)]
         return pl.DataFrame(
             {
                 "row": [refusal.item for refusal in refused],

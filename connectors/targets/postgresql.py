@@ -142,6 +142,17 @@ class PostgresqlTarget(Target):
                     for start in range(0, max(len(keys), 1), KEYS_AT_ONCE)
                 )
 
+    def count(self, entity: str, *, key: str, prefix: str) -> int | None:
+        """Exact, within the tenant where there is one; a scan of the table at worst."""
+        with self._session.connected() as connection:
+            table, _ = self._table(connection, entity)
+            [column] = self._columns(table, [key])
+            statement = sql.SQL("SELECT count(*) FROM {} t WHERE {} AND starts_with(t.{}::text, {})").format(
+                table.relation, self._reach(table), sql.Identifier(column.name), sql.Literal(prefix)
+            )
+            row = connection.execute(statement).fetchone()
+        return int(row[0]) if row else None
+
     def delete(self, entity: str, target_ids: Sequence[str]) -> WriteResult:
         """One transaction. A record others point at is rejected by a sentence that names their table."""
         with self._session.connected() as connection:
@@ -281,9 +292,7 @@ class PostgresqlTarget(Target):
 
 def _among(column: Column, keys: Sequence[str], reach: sql.Composable) -> sql.Composed:
     """The rows in reach whose key is among ``keys``; a text that cannot be a key of that type is none."""
-    possible = [key for key in keys if "\0" not in key]
-    if column.base in {"int2", "int4", "int8"}:
-        possible = [key for key in possible if key.lstrip("-").isdecimal() and abs(int(key)) < 2**63]
+    possible = [key for key in keys if column.may_hold(key)]
     kind = raw("text" if column.is_text else column.declared)
     return sql.SQL("{} AND t.{} = ANY({}::{}[])").format(
         reach, sql.Identifier(column.name), sql.Literal(possible), kind

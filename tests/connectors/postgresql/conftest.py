@@ -2,56 +2,18 @@
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from typing import Any, LiteralString, cast
 
 import pytest
-from django.conf import settings
 from psycopg import sql
 
-from connectors.clients.postgresql import Address, Connection, connect
-from connectors.context import Context, Secret
+from connectors.clients.postgresql import connect
 from connectors.targets.postgresql import PostgresqlTarget
+from tests.connectors.postgresql.scratch import Database, address
 
 PRODUCT = Path(__file__).parents[3] / "sandbox" / "product.sql"
 _numbers = count(1)
-
-
-def address(database: str) -> Address:
-    server = settings.DATABASES["default"]
-    return Address(
-        host=server["HOST"] or "localhost",
-        port=int(server["PORT"] or 5432),
-        database=database,
-        user=server["USER"],
-        password=Secret(server["PASSWORD"] or ""),
-    )
-
-
-@dataclass(frozen=True)
-class Database:
-    """The scratch database, as its owner sees it."""
-
-    where: Address
-    connection: Connection
-
-    def run(self, statement: str) -> None:
-        self.connection.execute(cast("LiteralString", statement))
-
-    def rows(self, query: str) -> list[tuple[Any, ...]]:
-        return self.connection.execute(cast("LiteralString", query)).fetchall()
-
-    def context(self, **changes: str) -> Context:
-        password = changes.pop("password", self.where.password.reveal())
-        known = {
-            "host": self.where.host,
-            "port": str(self.where.port),
-            "database": self.where.database,
-            "user": self.where.user,
-        }
-        return Context(settings=known | changes, secrets={"password": Secret(password)} if password else {})
 
 
 @pytest.fixture(scope="session")

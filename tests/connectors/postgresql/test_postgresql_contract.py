@@ -2,7 +2,6 @@
 
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
-from typing import Any
 
 import polars as pl
 import pytest
@@ -12,6 +11,7 @@ from connectors.registry import target_class
 from connectors.targets.postgresql import PostgresqlTarget
 from connectors.testing import TargetContract
 from connectors.types import EntityInfo, EntitySchema, FieldInfo, FieldType
+from tests.connectors.postgresql.scratch import Database
 
 THINGS = """
 CREATE TYPE mood AS ENUM ('glad', 'so so');
@@ -44,7 +44,7 @@ class TestPostgresql(TargetContract):
     key = "external_id"
 
     @pytest.fixture
-    def context(self, database: Any, schema: str) -> Context:
+    def context(self, database: Database, schema: str) -> Context:
         database.run(THINGS)
         return database.context(schema=schema)
 
