@@ -62,6 +62,13 @@ class Answer:
             )
         return found
 
+    def value(self, name: str) -> Any:
+        """One value of the JSON object; raises ContractChanged where it is absent or null."""
+        found = self.object().get(name)
+        if found is None:
+            raise ContractChanged(f"{self.system} answered {self.request} without “{name}”.", detail=self.detail)
+        return found
+
     def _not_json(self) -> str:
         start = self.body[:200].lstrip().lower()
         what = "nothing" if not start else "a web page" if start.startswith(b"<") else "broken or truncated JSON"

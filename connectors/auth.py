@@ -263,7 +263,8 @@ class TokenAuth:
     _used: Token | None = field(default=None, repr=False)
 
     def credentials(self) -> Credentials:
-        token = self.context.tokens.load()
+        # What this worker used last is good until it is refused; then the store knows whether a newer one exists.
+        token = self._used or self.context.tokens.load()
         if token is None or self._is_ending(token):
             token = self.context.tokens.refresh(token, self.endpoint)
         return self._with(token)

@@ -3,7 +3,7 @@
 https://developer.salesforce.com/docs/atlas.en-us.api_rest.meta/api_rest/resources_getdeleted.htm
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -12,6 +12,7 @@ from connectors.clients.salesforce_errors import TooManyIds
 from connectors.clients.salesforce_query import SalesforceQuery
 from connectors.clients.salesforce_schema import SObject
 from connectors.clients.salesforce_session import SalesforceSession
+from connectors.pagination import batch_from, value_at
 from connectors.types import Deletion
 
 FEED_REACH: Final = timedelta(days=15) - timedelta(hours=1)  # the vendor keeps 15 days
@@ -35,12 +36,12 @@ def _from_feed(session: SalesforceSession, sobject: SObject, since: datetime) ->
     span = {"start": _whole_minute(min(since, now - _SHORTEST_SPAN)), "end": _whole_minute(now + _SHORTEST_SPAN)}
     path = session.path("sobjects", sobject.schema.entity.name, "deleted") + "/"
     try:
-        body = session.http.get(path, params=span).object()
+        answer = session.http.get(path, params=span)
     except TooManyIds:
         return None
-    if _moment(body["earliestDateAvailable"]) > since:
+    if _moment(str(answer.value("earliestDateAvailable"))) > since:
         return None
-    found = [_deletion(entry) for entry in body["deletedRecords"]]
+    found = [_deletion(entry) for entry in batch_from(answer, ("deletedRecords",)).records]
     return [deletion for deletion in found if deletion.at is None or deletion.at >= since.replace(microsecond=0)]
 
 
@@ -50,14 +51,14 @@ def _from_bin(session: SalesforceSession, sobject: SObject, since: datetime) -> 
     where = [soql.condition(field="IsDeleted", operator="=", value=True)]
     if updated:
         where.append(soql.condition(updated, ">=", since))
-    query = SalesforceQuery(session, sobject.schema, fields, where)
-    for page in query.rest_pages(None, resource="queryAll"):
+    query = SalesforceQuery(session, sobject.schema, fields, where, resource="queryAll")
+    for page in query.rest_pages(None):
         for row in page.frame.iter_rows():
             yield Deletion(row[0], _moment(row[1]) if updated and row[1] else None)
 
 
-def _deletion(entry: dict[str, Any]) -> Deletion:
-    return Deletion(str(entry["id"]), _moment(entry["deletedDate"]))
+def _deletion(entry: Mapping[str, Any]) -> Deletion:
+    return Deletion(str(value_at(entry, ("id",))), _moment(str(value_at(entry, ("deletedDate",)))))
 
 
 def _moment(text: str) -> datetime:

@@ -42,12 +42,21 @@ _NOT_IN_BULK: Final = frozenset(
     "PartnerRole RecentlyViewed SolutionStatus TaskPriority TaskStatus TaskWhoRelation UndecidedEventRelation".split()
 )
 
+# Salesforce archives activities after a year; "query" then passes over them in silence.
+_ARCHIVING: Final = frozenset({"Task", "Event"})
+
 
 class SalesforceQuery:
     """One reading of one object: chosen fields, and the conditions that all records must meet."""
 
     def __init__(
-        self, session: SalesforceSession, schema: EntitySchema, fields: Sequence[str], where: Sequence[str] = ()
+        self,
+        session: SalesforceSession,
+        schema: EntitySchema,
+        fields: Sequence[str],
+        where: Sequence[str] = (),
+        *,
+        resource: str = "query",
     ) -> None:
         unknown = [field for field in fields if field not in schema.names]
         if unknown:
@@ -59,10 +68,15 @@ class SalesforceQuery:
         self._entity = schema.entity.name
         self._fields = list(fields)
         self._where = list(where)
+        self._resource = resource
+        if self._entity in _ARCHIVING and resource == "query":
+            self._resource = "queryAll"
+            self._where.append(soql.condition(field="IsDeleted", operator="=", value=False))
 
     def count(self) -> int:
         """The exact number of matching records (``/limits/recordCount`` is approximate and knows no filter)."""
-        return int(self._session.query(soql.count(self._entity, self._where)).object()["totalSize"])
+        answer = self._session.query(soql.count(self._entity, self._where), resource=self._resource)
+        return int(answer.value("totalSize"))
 
     def pages(self, cursor: Cursor | None) -> Iterator[Page]:
         """All pages behind ``cursor``."""
@@ -73,23 +87,24 @@ class SalesforceQuery:
         else:
             yield from self.rest_pages(None)
 
-    def rest_pages(self, cursor: Cursor | None, *, resource: str = "query") -> Iterator[Page]:
+    def rest_pages(self, cursor: Cursor | None) -> Iterator[Page]:
         """Pages by REST, in the order of Id."""
 
         def fetch(position: Cursor | None) -> Batch:
             beyond = [] if position is None else [soql.condition("Id", ">", str(position["after"]))]
             text = soql.select(self._fields, self._entity, [*self._where, *beyond], order_by="Id")
-            return self._filled_batch(text, resource)
+            return self._filled_batch(text)
 
         for batch, behind in follow(_KEYSET, fetch, cursor):
             yield Page(self._normal(records_to_frame(batch.records, self._fields)), behind)
 
-    def _filled_batch(self, text: str, resource: str) -> Batch:
+    def _filled_batch(self, text: str) -> Batch:
         """A query's first page with records, following Salesforce's own link over empty ones."""
 
         def fetch(link: Cursor | None) -> Batch:
-            answer = self._session.query(text, everything=resource) if link is None else self._get(str(link["link"]))
-            return batch_from(answer, ("records",))
+            if link is None:
+                return batch_from(self._session.query(text, resource=self._resource), ("records",))
+            return batch_from(self._get(str(link["link"])), ("records",))
 
         batches = (batch for batch, _ in follow(NextLink(("nextRecordsUrl",)), fetch))
         return next(batch for batch in batches if batch.records or batch.body.get("nextRecordsUrl") is None)
@@ -110,11 +125,11 @@ class SalesforceQuery:
         yield from self._finished_job_pages(job)
 
     def _create_job(self) -> Cursor:
-        body = {"operation": "query", "query": soql.select(self._fields, self._entity, self._where)}
+        body = {"operation": self._resource, "query": soql.select(self._fields, self._entity, self._where)}
         # Repeatable: a job whose id was lost reads and nothing more, and vanishes by itself.
         answer = self._session.http.send("POST", self._session.path("jobs", "query"), json=body, repeatable=True)
         return {
-            "job": str(answer.object()["id"]),
+            "job": str(answer.value("id")),
             "version": self._session.version,  # results must be fetched with the version that made the job
             "started": self._session.clock.now().isoformat(),
             "locator": "",

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from connectors.answers import Answer
 from connectors.clients.salesforce_session import SalesforceSession
-from connectors.errors import ContractChanged, NotFound, SettingsInvalid
+from connectors.errors import NotFound, SettingsInvalid
+from connectors.pagination import batch_from, value_at
 from connectors.types import EntityInfo, EntitySchema, FieldInfo, FieldType
 
 TYPES: Final[Mapping[str, FieldType]] = {
@@ -55,7 +55,7 @@ class SObject:
 def list_entities(session: SalesforceSession) -> tuple[EntityInfo, ...]:
     """The objects that can be read by themselves, sorted by name."""
     answer = session.http.get(session.path("sobjects"))
-    found = [_listed(entry) for entry in _items(answer, "sobjects") if _is_readable(entry)]
+    found = [_listed(entry) for entry in batch_from(answer, ("sobjects",)).records if _is_readable(entry)]
     return tuple(sorted(found, key=lambda info: info.name))
 
 
@@ -69,16 +69,16 @@ def describe(session: SalesforceSession, entity: str) -> SObject:
             "Correct the name, or give the permission set the object.",
             detail=error.detail,
         ) from None
-    body = answer.object()
-    fields = tuple(_field(entry) for entry in _items(answer, "fields") if entry["type"] not in UNREADABLE_TYPES)
+    entries = batch_from(answer, ("fields",)).records
+    fields = tuple(_field(entry) for entry in entries if value_at(entry, ("type",)) not in UNREADABLE_TYPES)
     names = {field.name for field in fields}
     updated = next((name for name in UPDATED_FIELDS if name in names), None)
-    info = EntityInfo(name=str(body["name"]), label=str(body["label"]), id_field="Id", updated_field=updated)
-    return SObject(EntitySchema(info, fields), bool(body.get("replicateable")), "IsDeleted" in names)
+    info = EntityInfo(str(answer.value("name")), str(answer.value("label")), id_field="Id", updated_field=updated)
+    return SObject(EntitySchema(info, fields), bool(answer.object().get("replicateable")), "IsDeleted" in names)
 
 
 def _is_readable(entry: Mapping[str, Any]) -> bool:
-    name = str(entry["name"])
+    name = str(value_at(entry, ("name",)))
     is_data = entry.get("queryable") and not entry.get("deprecatedAndHidden")
     return bool(is_data) and not name.endswith(_SKIPPED_ENDINGS) and name not in _NOT_ALONE
 
@@ -94,7 +94,7 @@ def _field(entry: Mapping[str, Any]) -> FieldInfo:
     is_number = kind in (FieldType.INTEGER, FieldType.DECIMAL)
     createable = bool(entry.get("createable"))
     return FieldInfo(
-        name=str(entry["name"]),
+        name=str(value_at(entry, ("name",))),
         type=kind,
         label=str(entry.get("label") or entry["name"]),
         length=int(entry.get("length") or 0) or None,
@@ -108,10 +108,3 @@ def _field(entry: Mapping[str, Any]) -> FieldInfo:
         restricted=bool(entry.get("restrictedPicklist")),
         references=tuple(entry.get("referenceTo") or ()) if kind is FieldType.REFERENCE else (),
     )
-
-
-def _items(answer: Answer, name: str) -> list[dict[str, Any]]:
-    items = answer.object().get(name)
-    if not isinstance(items, list):
-        raise ContractChanged(f"Salesforce answered {answer.request} without “{name}”.", detail=answer.detail)
-    return items

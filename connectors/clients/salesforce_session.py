@@ -13,6 +13,7 @@ from connectors.clients.salesforce_errors import DIALECT
 from connectors.context import Context, Secret
 from connectors.errors import SettingsInvalid
 from connectors.http import Auth, HttpClient
+from connectors.pagination import batch_from
 from connectors.types import Identity, JsonScalar, Setting, SettingKind
 
 SYSTEM: Final = "Salesforce"
@@ -71,15 +72,15 @@ class SalesforceSession:
         quoted = "/".join(quote(part, safe="") for part in parts)
         return f"/services/data/v{version or self.version}/{quoted}"
 
-    def query(self, soql: str, *, everything: str = "query") -> Answer:
-        """The first page of a REST query; ``everything="queryAll"`` includes deleted and archived records."""
-        return self.http.get(self.path(everything), params={"q": soql})
+    def query(self, soql: str, *, resource: str = "query") -> Answer:
+        """The first page of a REST query; the resource ``queryAll`` includes deleted and archived records."""
+        return self.http.get(self.path(resource), params={"q": soql})
 
     def identity(self) -> Identity:
         """Who the org is and what is left of its limits; raises SettingsInvalid for a version it lacks."""
         self._check_version()
-        records = self.query(_ORGANIZATION).object().get("records") or [{}]
-        org: Mapping[str, Any] = records[0]
+        records = batch_from(self.query(_ORGANIZATION), ("records",)).records
+        org: Mapping[str, Any] = records[0] if records else {}
         facts: dict[str, JsonScalar] = {
             "organisation id": org.get("Id"),
             "edition": org.get("OrganizationType"),
@@ -91,18 +92,14 @@ class SalesforceSession:
 
     def _limits(self) -> dict[str, tuple[int, int]]:
         limits = self.http.get(self.path("limits")).object()
-        found = {name: limits[name] for name in _SHOWN_LIMITS if isinstance(limits.get(name), dict)}
-        # Storage in use may exceed what was bought; then nothing is left, not less than nothing.
-        return {
-            name: (min(max(0, int(entry["Remaining"])), int(entry["Max"])), int(entry["Max"]))
-            for name, entry in found.items()
-        }
+        pairs = {name: _left_and_total(limits.get(name)) for name in _SHOWN_LIMITS}
+        return {name: pair for name, pair in pairs.items() if pair is not None}
 
     def _check_version(self) -> None:
-        offered = [str(entry.get("version")) for entry in self.http.get("/services/data").json()]
+        offered = [str(entry.get("version")) for entry in batch_from(self.http.get("/services/data"), ()).records]
         if self.version not in offered:
             raise SettingsInvalid(
-                f"The org does not offer API version {self.version}; it offers {offered[0]} to {offered[-1]}. "
+                f"The org does not offer API version {self.version}; it offers {', '.join(offered[-5:]) or 'none'}. "
                 "Correct the version on the org's page."
             )
 
@@ -173,6 +170,15 @@ def _from_json(text: str) -> str:
         return ""
     body = body.get("result", body)
     return str(body.get("sfdxAuthUrl", "")) if isinstance(body, dict) else ""
+
+
+def _left_and_total(entry: Any) -> tuple[int, int] | None:
+    """None where the org does not have this limit."""
+    if not isinstance(entry, dict) or not isinstance(entry.get("Max"), int):
+        return None
+    total = entry["Max"]
+    # Storage in use may exceed what was bought; then nothing is left, not less than nothing.
+    return min(max(0, int(entry.get("Remaining") or 0)), total), total
 
 
 def _version(text: str) -> str:

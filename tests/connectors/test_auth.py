@@ -273,7 +273,7 @@ def test_a_worker_behind_takes_the_token_another_has_renewed() -> None:
     script = Script(
         answer({"access_token": "a1"}), answer(),  # the first worker logs in
         answer({}, 401), answer({"access_token": "a2"}), answer(),  # the second meets the dead token and renews
-        answer({}),  # the first simply goes on with the new one
+        answer({}, 401), answer({}),  # the first is refused as well, and takes the new one without asking for another
     )  # fmt: skip
     first, second = logged_in(script, tokens=tokens), logged_in(script, tokens=tokens)
     first.get("1")

@@ -79,7 +79,7 @@ class TestSalesforceContract(HttpContract, SourceContract):
             frame = pl.concat(page.frame for page in source.read("Account", fields))
             self.since_ids = frozenset(frame.filter(pl.col("SystemModstamp") > "2026-03")["Id"])
         session = SalesforceSession(context)
-        answer = session.query("SELECT Id FROM Account WHERE IsDeleted = true", everything="queryAll")
+        answer = session.query("SELECT Id FROM Account WHERE IsDeleted = true", resource="queryAll")
         self.deleted_ids = frozenset(str(record["Id"]) for record in answer.object()["records"])
         session.close()
         return context

@@ -235,7 +235,7 @@ def test_check_tells_who_the_org_is_and_what_is_left() -> None:
 
 def test_a_version_the_org_lacks_is_told() -> None:
     source, _ = source_of(answer([{"version": "31.0"}, {"version": "58.0"}]))
-    with pytest.raises(SettingsInvalid, match=r"66\.0; it offers 31\.0 to 58\.0"):
+    with pytest.raises(SettingsInvalid, match=r"66\.0; it offers 31\.0, 58\.0"):
         source.check()
 
 
@@ -320,7 +320,7 @@ def test_entities_leave_out_what_cannot_be_read_by_itself() -> None:
 
 
 def test_a_list_without_objects_is_told() -> None:
-    with pytest.raises(ContractChanged, match="without “sobjects”"):
+    with pytest.raises(ContractChanged, match="without a list of records in “sobjects”"):
         source_of(answer({"other": 1}))[0].entities()
 
 
@@ -445,6 +445,44 @@ def test_an_object_the_bulk_api_refuses_is_read_by_rest_however_large() -> None:
 def test_an_object_the_bulk_api_turns_out_to_refuse_falls_back_to_rest() -> None:
     source, _ = source_of(described(), counted(5_000), refused("INVALIDENTITY"), page("001"))
     assert ids_of(source) == ["001"]
+
+
+@pytest.mark.parametrize("number", [1, 5_000])
+def test_archived_activities_are_read_and_deleted_ones_are_not(number: int) -> None:
+    task = described(field("IsDeleted", "boolean"), name="Task")
+    rest, bulk = (page("001"),), (job("UploadComplete"), job("JobComplete"), part("001"))
+    source, script = source_of(task, counted(number), *(rest if number == 1 else bulk))
+    assert sum(found.frame.height for found in source.read("Task", ["Id"])) == 1
+    assert soql_of(script.requests[1]) == "SELECT COUNT() FROM Task WHERE IsDeleted = false"
+    assert script.asked[1].startswith(f"GET {ROOT}/queryAll?")
+    if number == 1:
+        assert script.asked[2].startswith(f"GET {ROOT}/queryAll?")
+        assert soql_of(script.requests[2]) == "SELECT Id FROM Task WHERE IsDeleted = false ORDER BY Id"
+    else:
+        assert json.loads(script.requests[2].content)["operation"] == "queryAll"
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        (answer({"fields": []}),),
+        (answer({"name": "Thing__c", "label": "x", "fields": [{"name": "Id"}]}),),
+        (answer({"name": "Thing__c", "label": "x"}),),
+        (described(), answer({"done": True, "records": []})),
+        (described(), counted(9_999), answer({"state": "UploadComplete"})),
+        (described(), counted(1), answer({"done": True})),
+    ],
+    ids=["no name", "no type", "no fields", "no count", "no job id", "no records"],
+)
+def test_answers_that_lack_what_is_documented_are_told(steps: tuple[Step, ...]) -> None:
+    with pytest.raises(ContractChanged):
+        ids_of(source_of(*steps)[0])
+
+
+@pytest.mark.parametrize("body", [{"x": 1}, [1], "none"])
+def test_versions_in_another_shape_are_told(body: object) -> None:
+    with pytest.raises(ContractChanged):
+        source_of(answer(body))[0].check()
 
 
 # --- Bulk ----------------------------------------------------------------------------------------------------
