@@ -381,8 +381,9 @@ def _decoded(response: Response, check: Callable[[], None], system: str, label: 
         yield from (chunk,) if unpack is None else _inflated(unpack, chunk)
     announced = response.headers.get("content-length", "")
     is_cut = announced.isdigit() and received < int(announced) and response.headers.get("transfer-encoding") is None
-    if is_cut or (unpack is not None and received and not unpack.eof):
-        raise httpx.RemoteProtocolError(f"the body ended after {received} bytes")
+    is_torn = unpack is not None and received > 0 and (not unpack.eof or bool(unpack.unused_data))
+    if is_cut or is_torn:
+        raise httpx.RemoteProtocolError(f"the body of {received} bytes is not complete")
 
 
 _STEP = 1024 * 1024  # bytes a decompression may yield at once, so that the size limit can strike

@@ -279,10 +279,8 @@ def test_a_body_shorter_than_announced_is_asked_for_again() -> None:
 
 def test_gzip_is_read_and_a_cut_gzip_is_not_taken_for_whole() -> None:
     packed = gzip.compress(b'{"a": 1}' + b" " * 5_000)
-    headers = {"content-encoding": "gzip"}
-    script = Script(
-        _raw(200, packed[:-9], headers), _raw(200, packed[:20] + b"junk", headers), _raw(200, packed, headers)
-    )
+    bodies = (packed[:-9], b"not gzip at all", packed + packed, packed)
+    script = Script(*[_raw(200, body, {"content-encoding": "gzip"}) for body in bodies])
     assert client(script).get("x").object() == {"a": 1}
     script.assert_played()
 
@@ -291,6 +289,12 @@ def test_a_decompression_bomb_is_stopped_at_the_limit() -> None:
     bomb = gzip.compress(b"\0" * 50_000_000)
     with pytest.raises(ContractChanged, match="more than 1 MiB"):
         client(Script(_raw(200, bomb, {"content-encoding": "gzip"})), limits=Limits(body=2**20)).get("x")
+
+
+def test_an_error_page_that_cannot_be_unpacked_still_means_its_status() -> None:
+    broken = _raw(403, b"not gzip at all", {"content-encoding": "gzip"})
+    with pytest.raises(PermissionMissing):
+        client(Script(broken)).get("x")
 
 
 def test_an_unknown_encoding_is_told() -> None:
