@@ -159,9 +159,11 @@ class _Write:
         return self._result(pl.concat([pl.DataFrame(schema=_ANSWER), *(p.answers for p in [*done, *again])]), refused)
 
     def _collided(self, done: Sequence[_Done], refused: Sequence[Refusal]) -> tuple[list[_Done], list[Refusal]]:
-        """Try once more what collided with a value that an update of this very write has freed since, or
-        with the same key written by somebody else meanwhile: it is there to be matched now."""
+        """Try once more what collided: with a value that an update of this very write has freed since, with
+        an earlier row that was itself refused, or with the same key written by somebody else meanwhile (which
+        is there to be matched now)."""
         freed = any((part.answers["outcome"] == Outcome.UPDATED).any() for part in done)
+        freed = freed or any(refusal.cause.code != "unique_violation" for refusal in refused)
         key = {self._merge.key.name, *(column.name for column, _ in self._merge.constants)}
         again = {
             refusal.item
@@ -233,7 +235,7 @@ class _Write:
         """The rows of ``items`` that are refused for the same cause for certain, found by one query; none
         where that cannot be told (a trigger may change rows, the rule spans columns we do not write)."""
         self._add_index()
-        broken = None if self._merge.table.before_triggers else self._broken(cause)
+        broken = None if self._merge.table.before_triggers else self._broken(cause, items)
         if broken is None:
             return ()
         query = sql.SQL("SELECT s.{} FROM {} s WHERE {}").format(
@@ -245,7 +247,8 @@ class _Write:
                 found = self._matches(items)
         except psycopg.Error:
             return ()  # the question itself failed on some row's values; halving will tell
-        written = found["row"] if self._of_new_rows(cause) else found.filter(~pl.col("differs"))["row"]
+        new_only = cause.code == "unique_violation" or self._of_new_rows(cause)
+        written = found["row"] if new_only else found.filter(~pl.col("differs"))["row"]
         spared = set(written)
         return [item for item in items if item in guilty and item not in spared]
 
@@ -254,13 +257,15 @@ class _Write:
         names = {cause.column} if cause.column else self._columns(cause)
         return not names & {column.name for column in self._merge.columns}
 
-    def _broken(self, cause: Cause) -> sql.Composable | None:
+    def _broken(self, cause: Cause, items: Sequence[int]) -> sql.Composable | None:
         """The condition, over a staged row, of breaking the rule that was broken."""
         ours = {column.name: column for column in self._merge.columns}
         if cause.code == "not_null_violation" and cause.column:
             absent = sql.SQL("{} IS NULL").format(sql.Identifier("s", cause.column))
             return absent if cause.column in ours else sql.SQL("true")
         rule = self._merge.table.rule(cause.rule)
+        if rule is not None and rule.is_key:
+            return self._taken(rule, items)
         if rule is None or rule.kind not in {RuleKind.FOREIGN, RuleKind.CHECK}:
             return None
         if rule.kind is RuleKind.FOREIGN and set(rule.columns) <= {column.name for column, _ in self._merge.constants}:
@@ -268,6 +273,32 @@ class _Write:
         if not set(rule.columns) <= ours.keys() or any(ours[name].array for name in rule.columns):
             return None
         return _orphaned(rule) if rule.kind is RuleKind.FOREIGN else _unsound(rule)
+
+    def _taken(self, rule: Rule, items: Sequence[int]) -> sql.Composable | None:
+        """The unique columns are all given, and a record of the target or an earlier one of ``items`` has the
+        same. Not for the key itself: what collides there is matched at the next attempt."""
+        fixed = {column.name: constant(column, value) for column, value in self._merge.constants}
+        ours = [column for column in self._merge.columns if column.name in rule.columns]
+        whole = {column.name for column in ours} | fixed.keys() >= set(rule.columns)
+        if not ours or not whole or self._merge.key in ours or any(column.array for column in ours):
+            return None
+        staged = [sql.Identifier("s", column.name) for column in ours]
+        values = fixed | {column.name: sql.Composed([name]) for column, name in zip(ours, staged, strict=True)}
+        same = sql.SQL(" AND ").join(
+            sql.SQL("t.{} = {}").format(sql.Identifier(name), values[name]) for name in rule.columns
+        )
+        return sql.SQL(
+            "{given} AND (EXISTS (SELECT FROM {table} t WHERE {same}) OR s.{row} NOT IN "
+            "(SELECT min(s.{row}) FROM {stage} s WHERE true{only} GROUP BY {names}))"
+        ).format(
+            given=sql.SQL(" AND ").join(sql.SQL("{} IS NOT NULL").format(name) for name in staged),
+            table=self._merge.table.relation,
+            same=same,
+            row=sql.Identifier(ROW),
+            stage=self._merge.stage.relation,
+            only=self._only(items),
+            names=sql.SQL(", ").join(staged),
+        )
 
     def _add_index(self) -> None:
         """From the first refusal on, parts of the stage are asked for again and again."""

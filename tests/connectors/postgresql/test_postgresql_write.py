@@ -174,9 +174,35 @@ def test_rows_that_share_a_cause_are_found_by_asking_once(
     assert sizes == [300, 100]
 
 
-def test_halving_is_logarithmic(product: PostgresqlTarget, monkeypatch: pytest.MonkeyPatch) -> None:
-    old = pl.DataFrame({"external_id": ["old"], "email": ["U700@example.com"], "last_name": ["X"]})
-    product.write("users", old, key="external_id")
+def test_many_collisions_are_found_by_asking_once(product: PostgresqlTarget, monkeypatch: pytest.MonkeyPatch) -> None:
+    users = pl.DataFrame({"external_id": [f"U{n}" for n in range(300)], "last_name": ["X"] * 300}).with_columns(
+        email=pl.lit("same@example.com")
+    )
+    sizes = counting(monkeypatch)
+    result = product.write("users", users, key="external_id")
+    assert [key for key, outcome in outcomes(result).items() if outcome == "created"] == ["U0"]
+    assert sizes == [300, 1]
+
+
+def test_colliding_with_a_row_that_was_itself_refused_is_no_collision(product: PostgresqlTarget) -> None:
+    users = pl.DataFrame(
+        {
+            "external_id": ["U0", "U1", "U2"],
+            "email": ["same@example.com"] * 3,
+            "last_name": ["X"] * 3,
+            "manager_id": [4711, None, None],
+        }
+    )
+    result = product.write("users", users, key="external_id")
+    assert result.frame["code"].to_list() == ["foreign_key_violation", None, "unique_violation"]
+
+
+def test_halving_is_logarithmic(product: PostgresqlTarget, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    database.run(
+        "CREATE FUNCTION no_700() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN IF NEW.email LIKE 'U700@%' THEN RAISE EXCEPTION 'no'; END IF; RETURN NEW; END $$;"
+        "CREATE TRIGGER no_700 BEFORE INSERT ON users FOR EACH ROW EXECUTE FUNCTION no_700()"
+    )
     users = pl.DataFrame({"external_id": [f"U{n}" for n in range(1024)], "last_name": ["X"] * 1024}).with_columns(
         email=pl.col("external_id") + "@example.com"
     )
@@ -186,7 +212,10 @@ def test_halving_is_logarithmic(product: PostgresqlTarget, monkeypatch: pytest.M
         key="external_id",
     )
     sizes = counting(monkeypatch)
-    result = product.write("users", users, key="external_id")
+    try:
+        result = product.write("users", users, key="external_id")
+    finally:
+        database.run("DROP TRIGGER no_700 ON users; DROP FUNCTION no_700")
     assert Counter(outcomes(result).values()) == {"created": 1023, "rejected": 1}
     assert len(sizes) <= 2 * 10 + 1
 
@@ -372,3 +401,18 @@ def test_check_tells_where_we_are(product: PostgresqlTarget, database: Database,
     assert identity.account == database.where.database
     assert identity.facts["tenant"] == tenant
     assert identity.facts["tables"] == 22
+
+
+def test_a_record_somebody_else_created_meanwhile_is_matched(
+    product: PostgresqlTarget, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    product.write("accounts", accounts({}), key="external_id")
+    matches, calls = postgresql_merge._Write._matches, iter([True])
+
+    def blind_once(self: postgresql_merge._Write, items: list[int]) -> pl.DataFrame:
+        found = matches(self, items)
+        return found.clear() if next(calls, False) else found
+
+    monkeypatch.setattr(postgresql_merge._Write, "_matches", blind_once)
+    result = product.write("accounts", accounts({"name": "Mine"}), key="external_id")
+    assert outcomes(result) == {"A1": "updated"}
