@@ -123,6 +123,11 @@ def person_name() -> tuple[Field, ...]:
     return (*(replace(part, compound="Name", extra="personname") for part in parts), replace(whole, extra="personname"))
 
 
+def name(label: str, length: int = 255) -> Field:
+    """The name field of an object whose records a person names."""
+    return replace(required(text("Name", label, length)), name_field=True)
+
+
 def record_id(label: str) -> Field:
     return read_only(Field("Id", "id", label, length=18, nillable=False, defaulted=True, id_lookup=True))
 

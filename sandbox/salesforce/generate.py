@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 import polars as pl
 
-from sandbox.salesforce import ids, standard
+from sandbox.salesforce import ids, picklists
 from sandbox.salesforce import vocabulary as words
 from sandbox.salesforce.bad import BadRecord, first_unreferenced, plant
 from sandbox.salesforce.draws import Draws
@@ -224,7 +224,7 @@ def _products(world: _World) -> pl.DataFrame:
             "Description": draws.pick("note", words.NOTES),
             "IsActive": draws.chance("active", 85).cast(pl.Int64),
             "IsArchived": pl.lit(0),
-            "Family": draws.pick("family", (*standard.PRODUCT_FAMILIES[1:], None)),
+            "Family": draws.pick("family", (*picklists.PRODUCT_FAMILIES[1:], None)),
         },
     )
 
@@ -242,7 +242,7 @@ def _accounts(world: _World) -> pl.DataFrame:
         {
             "Name": _companies(draws),
             "ParentId": world.parents("Account", (row - steps), has_parent),
-            "Type": draws.pick("type", (*standard.ACCOUNT_TYPES, None)),
+            "Type": draws.pick("type", (*picklists.ACCOUNT_TYPES, None)),
             "AccountNumber": _joined("AC-", _number(row + 1, 7)),
             **_places(draws, "Billing", 90),
             **_places(draws, "Shipping", 40),
@@ -251,11 +251,11 @@ def _accounts(world: _World) -> pl.DataFrame:
             "Website": _sometimes(
                 _joined("https://www.company", _number(row + 1), ".example"), draws.chance("web", 70)
             ),
-            "Industry": draws.pick("industry", (*standard.INDUSTRIES, None, None)),
+            "Industry": draws.pick("industry", (*picklists.INDUSTRIES, None, None)),
             "AnnualRevenue": _sometimes(draws.below("revenue", 90_000) * 1_000.0, draws.chance("revenue?", 65)),
             "NumberOfEmployees": _sometimes(draws.below("staff", 20_000), draws.chance("staff?", 65)),
-            "Rating": draws.pick("rating", (*standard.RATINGS, None)),
-            "AccountSource": draws.pick("source", (*standard.LEAD_SOURCES, None)),
+            "Rating": draws.pick("rating", (*picklists.RATINGS, None)),
+            "AccountSource": draws.pick("source", (*picklists.LEAD_SOURCES, None)),
             "Description": _notes(draws),
             "OwnerId": pl.lit(world.admin),
         },
@@ -282,7 +282,7 @@ def _contacts(world: _World) -> pl.DataFrame:
             "Title": draws.pick("title", words.TITLES),
             "Department": draws.pick("department", words.DEPARTMENTS),
             **_places(draws, "Mailing", 75),
-            "LeadSource": draws.pick("source", (*standard.LEAD_SOURCES, None, None)),
+            "LeadSource": draws.pick("source", (*picklists.LEAD_SOURCES, None, None)),
             "Birthdate": _sometimes(_days(draws, "birth", date(1950, 1, 1), 19_000), draws.chance("birth?", 30)),
             "Description": _notes(draws),
             "HasOptedOutOfEmail": draws.chance("optout", 6).cast(pl.Int64),
@@ -298,7 +298,7 @@ def _leads(world: _World) -> pl.DataFrame:
     draws = world.draws("Lead")
     row = _rows(draws)
     converted = draws.chance("converted", 6) & (row < world.referable("Lead"))
-    status = draws.pick("status", (*standard.LEAD_STATUSES[:2], standard.LEAD_STATUSES[3]))
+    status = draws.pick("status", (*picklists.LEAD_STATUSES[:2], picklists.LEAD_STATUSES[3]))
     account = draws.below("account", world.referable("Account"))
     return _frame(
         world,
@@ -311,10 +311,10 @@ def _leads(world: _World) -> pl.DataFrame:
             "Phone": _phones(draws, "phone", 60),
             "Email": _sometimes(_emails(draws, "prospect"), draws.chance("email", 85)),
             "Website": _sometimes(_joined("https://lead", _number(row + 1), ".example"), draws.chance("web", 40)),
-            "LeadSource": draws.pick("source", standard.LEAD_SOURCES),
-            "Status": status.set(converted, standard.LEAD_STATUSES[2]),
-            "Industry": draws.pick("industry", (*standard.INDUSTRIES, None, None)),
-            "Rating": draws.pick("rating", (*standard.RATINGS, None)),
+            "LeadSource": draws.pick("source", picklists.LEAD_SOURCES),
+            "Status": status.set(converted, picklists.LEAD_STATUSES[2]),
+            "Industry": draws.pick("industry", (*picklists.INDUSTRIES, None, None)),
+            "Rating": draws.pick("rating", (*picklists.RATINGS, None)),
             "AnnualRevenue": _sometimes(draws.below("revenue", 9_000) * 1_000.0, draws.chance("revenue?", 40)),
             "NumberOfEmployees": _sometimes(draws.below("staff", 2_000), draws.chance("staff?", 50)),
             "IsConverted": converted.cast(pl.Int64),
@@ -332,10 +332,10 @@ def _leads(world: _World) -> pl.DataFrame:
 def _opportunities(world: _World) -> pl.DataFrame:
     draws = world.draws("Opportunity")
     row = _rows(draws)
-    stage = draws.below("stage", len(standard.STAGES))
-    won, lost = stage == len(standard.STAGES) - 2, stage == len(standard.STAGES) - 1
+    stage = draws.below("stage", len(picklists.STAGES))
+    won, lost = stage == len(picklists.STAGES) - 2, stage == len(picklists.STAGES) - 1
     amount = _sometimes(draws.below("amount", 50_000_000) / 100, draws.chance("amount?", 92))
-    probability = pl.Series(standard.STAGE_PROBABILITY).gather(stage)
+    probability = pl.Series(picklists.STAGE_PROBABILITY).gather(stage)
     category = pl.Series(["Pipeline", "Closed", "Omitted"]).gather(won.cast(pl.Int64) + lost.cast(pl.Int64) * 2)
     account = draws.skewed("account", world.referable("Account"))
     return _frame(
@@ -344,14 +344,14 @@ def _opportunities(world: _World) -> pl.DataFrame:
         {
             "Name": _joined(draws.pick("name", words.DEALS), " ", _number(row + 1, 6)),
             "AccountId": world.parents("Account", account, draws.chance("account", 95)),
-            "StageName": pl.Series(standard.STAGES).gather(stage),
+            "StageName": pl.Series(picklists.STAGES).gather(stage),
             "Amount": amount,
             "Probability": probability,
             "ExpectedRevenue": (amount * probability / 100).round(2),
             "CloseDate": _days(draws, "close", date(2023, 1, 1), 1_700),
             "Type": draws.pick("type", ("Existing Business", "New Business", None)),
             "NextStep": draws.pick("next", ("Send quote", "Book demo", None, None)),
-            "LeadSource": draws.pick("source", (*standard.LEAD_SOURCES, None)),
+            "LeadSource": draws.pick("source", (*picklists.LEAD_SOURCES, None)),
             "IsClosed": (won | lost).cast(pl.Int64),
             "IsWon": won.cast(pl.Int64),
             "ForecastCategory": category,
@@ -373,13 +373,13 @@ def _tasks(world: _World) -> pl.DataFrame:
     account = world.parents("Account", draws.below("account", world.referable("Account")), (what < 5) & ~is_lead)
     deal_row = draws.below("deal", world.referable("Opportunity"))
     deal = world.parents("Opportunity", deal_row, (what >= 5) & (what < 8) & ~is_lead)
-    status = draws.pick("status", standard.TASK_STATUSES)
-    priority = draws.pick("priority", (*standard.PRIORITIES, "Normal", "Normal"))
+    status = draws.pick("status", picklists.TASK_STATUSES)
+    priority = draws.pick("priority", (*picklists.PRIORITIES, "Normal", "Normal"))
     return _frame(
         world,
         "Task",
         {
-            "Subject": draws.pick("subject", (*standard.TASK_SUBJECTS, "Follow up: price?", "Größe klären")),
+            "Subject": draws.pick("subject", (*picklists.TASK_SUBJECTS, "Follow up: price?", "Größe klären")),
             "WhoId": contact.zip_with(~is_lead, lead),
             "WhatId": account.zip_with(deal.is_null(), deal),
             "AccountId": account,

@@ -54,8 +54,8 @@ def test_a_process_serves_and_is_gone_afterwards() -> None:
 def test_a_signal_ends_it_quietly_and_leaves_nothing_behind(ending: signal.Signals, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "sandbox.salesforce", "--port", "0", "--tls"]
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen(command, **pipes, cwd=ROOT, env=environment) as process:
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, cwd=ROOT, env=environment) as process:
         assert process.stdout is not None
         ready = Ready(**orjson.loads(process.stdout.readline()))
         assert answers(ready, ssl.create_default_context(cafile=ready.ca_file)) == 200

@@ -1,0 +1,144 @@
+"""The standard objects of set-up: users, the organization, profiles, roles, groups and record types."""
+
+from dataclasses import replace
+
+from sandbox.salesforce import fields as f
+from sandbox.salesforce.schema import Field, SObject
+
+
+def user() -> SObject:
+    columns = (
+        f.record_id("User ID"),
+        replace(f.required(f.text("Username", "Username", 80)), id_lookup=True, unique=True),
+        *_user_name(),
+        f.text("CompanyName", "Company Name", 80),
+        f.text("Division", "Division", 80),
+        f.text("Department", "Department", 80),
+        f.text("Title", "Title", 80),
+        *f.address("", ""),
+        f.required(f.email("Email", "Email")),
+        f.phone("Phone", "Phone"),
+        f.phone("MobilePhone", "Mobile"),
+        f.required(f.text("Alias", "Alias", 8)),
+        f.text("CommunityNickname", "Nickname", 40),
+        f.flag("IsActive", "Active"),
+        f.required(
+            f.picklist(
+                "TimeZoneSidKey",
+                "Time Zone",
+                "Australia/Sydney",
+                "America/Los_Angeles",
+                "Europe/London",
+                "Europe/Zurich",
+                restricted=True,
+            )
+        ),
+        f.required(f.picklist("LocaleSidKey", "Locale", "en_AU", "en_US", "en_GB", "de_CH", restricted=True)),
+        f.required(f.picklist("LanguageLocaleKey", "Language", "en_US", "de", "fr", restricted=True)),
+        f.required(f.picklist("EmailEncodingKey", "Email Encoding", "UTF-8", "ISO-8859-1", restricted=True)),
+        f.reference("UserRoleId", "Role ID", "UserRole", relationship="UserRole", children="Users"),
+        f.required(f.reference("ProfileId", "Profile ID", "Profile", relationship="Profile", children="Users")),
+        f.picklist(
+            "UserType", "User Type", "Standard", "PowerPartner", "CspLitePortal", "AutomatedProcess", restricted=True
+        ),
+        f.reference("ManagerId", "Manager ID", "User", relationship="Manager", children="ManagedUsers"),
+        f.text("EmployeeNumber", "Employee Number", 20),
+        f.text("FederationIdentifier", "SAML Federation ID", 512),
+        *f.audit(),
+    )
+    return SObject("User", "User", "Users", "005", columns, deletable=False, undeletable=False)
+
+
+def _user_name() -> tuple[Field, ...]:
+    return tuple(each for each in f.person_name() if each.name != "Salutation")
+
+
+def organization() -> SObject:
+    columns = (
+        f.record_id("Organization ID"),
+        f.name("Name", 80),
+        *f.address("", ""),
+        f.phone("Phone", "Phone"),
+        f.text("PrimaryContact", "Primary Contact", 80),
+        f.picklist("DefaultLocaleSidKey", "Locale", "en_US", restricted=True),
+        f.picklist("LanguageLocaleKey", "Language", "en_US", restricted=True),
+        f.picklist("TimeZoneSidKey", "Time Zone", "Europe/London", restricted=True),
+        f.read_only(
+            f.picklist(
+                "OrganizationType",
+                "Edition",
+                "Team Edition",
+                "Professional Edition",
+                "Enterprise Edition",
+                "Developer Edition",
+                "Unlimited Edition",
+                restricted=True,
+            )
+        ),
+        f.read_only(f.text("NamespacePrefix", "Namespace Prefix", 15)),
+        f.read_only(f.text("InstanceName", "Instance Name", 5)),
+        f.read_only(f.flag("IsSandbox", "Is Sandbox")),
+        f.read_only(f.datetime("TrialExpirationDate", "Trial Expiration Date")),
+        *f.audit(),
+    )
+    return SObject(
+        "Organization",
+        "Organization",
+        "Organizations",
+        "00D",
+        columns,
+        createable=False,
+        deletable=False,
+        undeletable=False,
+        searchable=False,
+        triggerable=False,
+        layoutable=False,
+        bulk=False,
+    )
+
+
+def profile() -> SObject:
+    columns = (f.record_id("Profile ID"), f.name("Name"), f.text("Description", "Description"), *f.audit())
+    return _setup_object("Profile", "Profile", "Profiles", "00e", columns)
+
+
+def user_role() -> SObject:
+    parent = f.reference("ParentRoleId", "Parent Role ID", "UserRole")
+    columns = (
+        f.record_id("Role ID"),
+        f.name("Name", 80),
+        parent,
+        f.text("DeveloperName", "Developer Name", 80),
+        *f.audit(),
+    )
+    return _setup_object("UserRole", "Role", "Roles", "00E", columns)
+
+
+def group() -> SObject:
+    columns = (
+        f.record_id("Group ID"),
+        f.name("Name", 40),
+        f.text("DeveloperName", "Developer Name", 80),
+        f.picklist("Type", "Type", "Regular", "Role", "Queue", "Organization", restricted=True),
+        *f.audit(),
+    )
+    return _setup_object("Group", "Group", "Group", "00G", columns)
+
+
+def record_type() -> SObject:
+    columns = (
+        f.record_id("Record Type ID"),
+        f.name("Name", 80),
+        f.text("DeveloperName", "Record Type Name", 80),
+        f.text("Description", "Description"),
+        f.picklist("SobjectType", "SObject Type Name", restricted=True),
+        f.flag("IsActive", "Active"),
+        *f.audit(),
+    )
+    return _setup_object("RecordType", "Record Type", "Record Types", "012", columns)
+
+
+def _setup_object(name: str, label: str, plural: str, prefix: str, columns: tuple[Field, ...]) -> SObject:
+    return SObject(
+        name, label, plural, prefix, columns, undeletable=False, searchable=False, triggerable=False, layoutable=False
+    )
