@@ -97,8 +97,9 @@ UNFOLD = {
         "base": dict(zip(_SHADES, _SLATE.split(), strict=True)),
     },
 }
-# Reference tables go out and come in as files; a cell that a spreadsheet would run as a formula is defused.
-IMPORT_EXPORT_ESCAPE_FORMULAE_ON_EXPORT = True
+# Without these two anybody on the staff could bring reference tables in and take them out.
+IMPORT_EXPORT_IMPORT_PERMISSION_CODE = "change"
+IMPORT_EXPORT_EXPORT_PERMISSION_CODE = "view"
 
 # --- Transport: everything but a local run is https only -------------------------------------------------------
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = not DEBUG

@@ -102,8 +102,7 @@ def inspect(chunks: Sequence[Chunk], source_id: str, *, key: str | None) -> Insp
         return Inspection(lost, Side(), Side(), key, list(reversed(chunks)))
     mapped = _mapped(last, row)
     key = key or mapped.text(last.step.mapping["key"])
-    source = Side(_values(row))
-    return Inspection(source, mapped, _before(chunks, key, last.step.mapping), key, list(reversed(chunks)))
+    return Inspection(Side(_values(row)), mapped, _before(last, key), key, list(reversed(chunks)))
 
 
 def target_now(chunk: Chunk, key: str) -> Side:
@@ -153,19 +152,18 @@ def _mapped(chunk: Chunk, row: pl.DataFrame) -> Side:
             mapped = transform(session.bench(chunk.step_id), row)
     except (ConnectorError, SealBroken) as error:
         return Side(sentence=str(error))
-    if mapped.hashed.height:
-        return Side(_values(mapped.hashed.drop("source_id", "part", "hash")))
+    if mapped.content.height:
+        return Side(_values(mapped.content))
     for frame, column in ((mapped.transformed.findings, "message"), (mapped.transformed.skipped, "reason")):
         if frame.height:
             return Side(sentence=" ".join(frame[column].unique(maintain_order=True).to_list()))
     return Side(sentence="The record waits for a parent that is not in the target yet.")
 
 
-def _before(chunks: Sequence[Chunk], key: str | None, mapping: dict[str, Any]) -> Side:
+def _before(last: Chunk, key: str | None) -> Side:
     """The target's row before the last chunk that wrote it; none where our run created it."""
-    last = Chunk.objects.defer(None).get(pk=chunks[-1].pk)
     if last.before is None or key is None:
-        return Side(sentence="Nothing was sent for this record by its last chunk.")
+        return Side(sentence="Nothing was sent for this record.")
     try:
         images = payload.unpack(last.before, purpose=payload.BEFORE)
     except SealBroken as error:
@@ -173,7 +171,7 @@ def _before(chunks: Sequence[Chunk], key: str | None, mapping: dict[str, Any]) -
     image = images.filter(pl.col("key") == key)
     if not image.height:
         return Side(sentence="The target held no record under this key before.")
-    return Side(_values(_as_target(image.head(1), mapping["key"])))
+    return Side(_values(_as_target(image, last.step.mapping["key"])))
 
 
 def _as_target(image: pl.DataFrame, key: str) -> pl.DataFrame:

@@ -240,4 +240,4 @@ def find_pending(viewer: Viewer, text: str, projects: Sequence[Project]) -> list
 
 def objects_of(project: Project) -> dict[int, ProjectObject]:
     """The project's objects by id, in the order of lists."""
-    return {chosen.pk: chosen for chosen in project.objects.order_by("pk")}
+    return {chosen.pk: chosen for chosen in project.project_objects.order_by("pk")}

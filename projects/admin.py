@@ -1,0 +1,107 @@
+"""Projects in the admin: lists, filters and addresses, and the tables that mapping experts edit."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import Count, QuerySet
+from django.http import HttpRequest
+from django.urls import URLPattern, path
+from import_export.admin import ImportExportModelAdmin
+from import_export.formats.base_formats import CSV, XLSX
+from unfold.admin import ModelAdmin
+from unfold.contrib.import_export.forms import ExportForm, ImportForm
+
+from projects import views
+from projects.forms import FieldMappingForm, ValueMapForm
+from projects.models import FieldMapping, Project, ProjectObject, ValueMap
+from projects.tables import FieldMappingTable, ValueMapTable
+
+
+@admin.register(Project)
+class ProjectAdmin(ModelAdmin):  # type: ignore[misc]  # unfold ships no types
+    list_display = ("name", "customer", "source", "target", "object_count", "mirror", "created_at")
+    list_filter = (("customer", admin.RelatedOnlyFieldListFilter), "mirror")
+    list_select_related = ("customer", "source", "target")
+    search_fields = ("name", "customer__name")
+    show_full_result_count = False
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Project]:
+        return Project.objects.visible_to(request.user).annotate(objects_held=Count("objects"))
+
+    def get_urls(self) -> list[URLPattern]:
+        guard = self.admin_site.admin_view
+        return [
+            path("", guard(self.changelist_view), name="projects_project_changelist"),
+            path("add/", guard(views.add_project), name="projects_project_add"),
+            path("<int:project_id>/change/", guard(views.project_page), name="projects_project_change"),
+            path("<int:project_id>/objects/", guard(views.choose_objects), name="projects_project_objects"),
+        ]
+
+    def get_actions(self, *_: Any) -> dict[str, Any]:
+        return {}  # a project goes by ``runs.services.erase_project``, with its records
+
+    @admin.display(description="Objects", ordering="objects_held")
+    def object_count(self, project: Any) -> int:
+        return int(project.objects_held)
+
+
+@admin.register(ProjectObject)
+class ProjectObjectAdmin(ModelAdmin):  # type: ignore[misc]  # unfold ships no types
+    """What a mapping expert may change of an object; made and matched by services."""
+
+    list_display = ("__str__", "project", "position", "enabled")
+    list_filter = (("project", admin.RelatedOnlyFieldListFilter), "enabled")
+    list_select_related = ("project",)
+    fields = ("project", "source_entity", "target_entity", "identity", "key", "position", "where", "enabled")
+    readonly_fields = ("project", "source_entity", "target_entity", "identity", "key")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[ProjectObject]:
+        return ProjectObject.objects.visible_to(request.user)
+
+    def has_add_permission(self, *_: Any) -> bool:
+        return False
+
+    def has_delete_permission(self, *_: Any) -> bool:
+        return False
+
+
+class TableAdmin(ImportExportModelAdmin, ModelAdmin):  # type: ignore[misc]  # neither ships types
+    """A small reference table that goes out to a spreadsheet and comes back with a preview of differences."""
+
+    import_form_class = ImportForm
+    export_form_class = ExportForm
+    formats = (CSV, XLSX)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        shown: QuerySet[Any] = self.model.objects.visible_to(request.user)
+        return shown
+
+    def get_import_resource_kwargs(self, request: HttpRequest, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        return {**super().get_import_resource_kwargs(request, *args, **kwargs), "viewer": request.user}
+
+    def get_export_resource_kwargs(self, request: HttpRequest, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        return {**super().get_export_resource_kwargs(request, *args, **kwargs), "viewer": request.user}
+
+
+@admin.register(FieldMapping)
+class FieldMappingAdmin(TableAdmin):
+    form = FieldMappingForm
+    resource_classes = (FieldMappingTable,)
+    list_display = ("target", "half", "object", "position")
+    list_filter = (("object", admin.RelatedOnlyFieldListFilter), "half")
+    list_select_related = ("object__project",)
+    search_fields = ("target",)
+
+
+@admin.register(ValueMap)
+class ValueMapAdmin(TableAdmin):
+    form = ValueMapForm
+    resource_classes = (ValueMapTable,)
+    list_display = ("name", "project", "entry_count")
+    list_filter = (("project", admin.RelatedOnlyFieldListFilter),)
+    list_select_related = ("project",)
+    search_fields = ("name",)
+
+    @admin.display(description="Entries")
+    def entry_count(self, value_map: ValueMap) -> int:
+        return len(value_map.entries)

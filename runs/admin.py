@@ -1,0 +1,56 @@
+"""Runs and workers in the admin: addresses only; the pages are in ``runs.views``.
+
+django-q2's own pages are taken away: with them a person could run any function of the process.
+"""
+
+from typing import Any
+
+from django.contrib import admin
+from django.http import HttpRequest, HttpResponse
+from django.urls import URLPattern, path
+from django_q.models import Failure, OrmQ, Schedule, Success
+from unfold.admin import ModelAdmin
+
+from runs import views
+from runs.models import Run, WorkerHost
+
+admin.site.unregister([Schedule, Success, Failure, OrmQ])
+
+
+class LookOnly(ModelAdmin):  # type: ignore[misc]  # unfold ships no types
+    """Rows that services write and people look at."""
+
+    def has_add_permission(self, *_: Any) -> bool:
+        return False
+
+    def has_change_permission(self, *_: Any) -> bool:
+        return False
+
+    def has_delete_permission(self, *_: Any) -> bool:
+        return False
+
+
+@admin.register(Run)
+class RunAdmin(LookOnly):
+    def get_urls(self) -> list[URLPattern]:
+        guard = self.admin_site.admin_view
+        return [
+            path("", guard(views.run_list), name="runs_run_changelist"),
+            path("start/<int:project_id>/", guard(views.start_run), name="runs_run_start"),
+            path("<int:run_id>/change/", guard(views.run_page), name="runs_run_change"),
+            # Unguarded here: after a log-out the view itself sends the poll to the login page.
+            path("<int:run_id>/progress/", views.run_progress, name="runs_run_progress"),
+            path("<int:run_id>/events/", guard(views.run_events), name="runs_run_events"),
+            path("<int:run_id>/pause/", guard(views.pause_run), name="runs_run_pause"),
+            path("<int:run_id>/resume/", guard(views.resume_run), name="runs_run_resume"),
+            path("<int:run_id>/cancel/", guard(views.cancel_run), name="runs_run_cancel"),
+        ]
+
+
+@admin.register(WorkerHost)
+class WorkerHostAdmin(LookOnly):
+    def get_urls(self) -> list[URLPattern]:
+        return [path("", self.admin_site.admin_view(self.changelist_view), name="runs_workerhost_changelist")]
+
+    def changelist_view(self, request: HttpRequest, *_: Any, **__: Any) -> HttpResponse:
+        return views.workers(request)

@@ -1,0 +1,111 @@
+"""Figures and states as the screens word them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from django import template
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from runs.choices import ACTIVE, RecordState, RunState
+from runs.models import Run
+
+register = template.Library()
+
+RUN_COLOURS: Mapping[str, str] = {
+    RunState.QUEUED: "",
+    RunState.RUNNING: "info",
+    RunState.PAUSING: "warning",
+    RunState.PAUSED: "warning",
+    RunState.CANCELLING: "warning",
+    RunState.CANCELLED: "",
+    RunState.COMPLETED: "success",
+    RunState.COMPLETED_WITH_ERRORS: "warning",
+    RunState.FAILED: "danger",
+    RunState.CRASHED: "danger",
+}
+RECORD_COLOURS: Mapping[str, str] = {
+    RecordState.LOADED: "success",
+    RecordState.UNCHANGED: "success",
+    RecordState.DEFERRED: "warning",
+    RecordState.REJECTED: "danger",
+    RecordState.SKIPPED: "",
+}
+MINUTE, HOUR, DAY = 60, 3600, 86400
+
+
+@register.filter
+def count(number: float | None) -> str:
+    """12345 → “12,345”; a dash where nobody knows."""
+    return "–" if number is None else f"{number:,.0f}"
+
+
+@register.filter
+def per_second(rate: float | None) -> str:
+    if rate is None:
+        return "–"
+    return f"{rate:,.0f} records/s" if rate >= 10 else f"{rate:.1f} records/s"
+
+
+@register.filter
+def duration(seconds: float | None) -> str:
+    """“8 s”, “3 min 20 s”, “2 h 5 min”, “3 d 4 h”; a dash for None."""
+    if seconds is None:
+        return "–"
+    whole = int(seconds)
+    if whole < MINUTE:
+        return f"{whole} s"
+    if whole < HOUR:
+        return _two(whole, MINUTE, "min", 1, "s")
+    if whole < DAY:
+        return _two(whole, HOUR, "h", MINUTE, "min")
+    return _two(whole, DAY, "d", HOUR, "h")
+
+
+@register.filter
+def span(seconds: tuple[float, float] | None) -> str:
+    """A range of seconds as people say it: “less than a minute”, “2–4 min”, “1–2 h”."""
+    if seconds is None:
+        return "–"
+    low, high = seconds
+    if high < MINUTE:
+        return "less than a minute"
+    unit, name = (MINUTE, "min") if high < 2 * HOUR else (HOUR, "h") if high < 2 * DAY else (DAY, "days")
+    first, last = int(low // unit), -int(-high // unit)
+    return f"up to {last} {name}" if first == 0 else f"{first}–{last} {name}" if first != last else f"{last} {name}"
+
+
+@register.filter
+def run_badge(run: Run) -> SafeString:
+    live = " live" if run.state in ACTIVE else ""
+    return format_html('<span class="mf-badge {}{}">{}</span>', RUN_COLOURS[run.state], live, run.get_state_display())
+
+
+@register.filter
+def record_badge(state: str) -> SafeString:
+    """A record's state; “pending” has no row in the ledger and so no choice of its own."""
+    label = RecordState(state).label if state in RecordState.values else "Pending"
+    return format_html('<span class="mf-badge {}">{}</span>', RECORD_COLOURS.get(state, "info"), label)
+
+
+@register.filter
+def taken(run: Run) -> float | None:
+    """Seconds from start to end; None while it has not ended."""
+    return (run.finished_at - run.started_at).total_seconds() if run.finished_at and run.started_at else None
+
+
+@register.filter
+def at(mapping: Mapping[Any, Any], key: Any) -> Any:
+    """The mapping's value of a key that is only known in the template."""
+    return mapping[key]
+
+
+@register.filter
+def percent(brief: Any, state: str) -> int | None:
+    found: int | None = brief.percent(state)
+    return found
+
+
+def _two(whole: int, unit: int, name: str, small: int, small_name: str) -> str:
+    rest = whole % unit // small
+    return f"{whole // unit} {name} {rest} {small_name}" if rest else f"{whole // unit} {name}"
