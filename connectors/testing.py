@@ -37,7 +37,7 @@ from connectors.errors import (
     SettingsInvalid,
     Unavailable,
 )
-from connectors.http import Request, Response, open_transport
+from connectors.transport import Request, Response, open_transport
 from connectors.types import RESULT_SCHEMA, EntitySchema, FieldType, Page, SettingKind, WriteResult
 
 NOTATION: dict[FieldType, str] = {

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 from connectors.context import Context, Network, RateBudget, Secret, TokenStore, Unlimited
 from connectors.errors import RateLimited
-from connectors.http import Request, Response
 from connectors.testing import VirtualClock
+from connectors.transport import Request, Response
 
 Step = Response | Exception | Callable[[Request], Response]
 

@@ -30,8 +30,9 @@ from connectors.auth import (
 )
 from connectors.context import Context, MemoryTokens, Secret, Token
 from connectors.errors import AuthenticationFailed, ContractChanged, RateLimited, SettingsInvalid, Unavailable
-from connectors.http import HttpClient, Request, Response
+from connectors.http import HttpClient
 from connectors.testing import VirtualClock
+from connectors.transport import Request, Response
 from tests.connectors.scripted import Script, answer, context_for
 
 TOKEN_URL = "https://login.acme.example/oauth2/token"

@@ -9,8 +9,8 @@ import pytest
 
 from connectors.base import Source
 from connectors.context import Context, Network, Secret
-from connectors.http import MockTransport, Request, Response
 from connectors.testing import HttpContract, SourceContract, VirtualClock
+from connectors.transport import MockTransport, Request, Response
 
 GUIDE = Path(__file__).parents[2] / "docs" / "connectors.md"
 CUSTOMERS = [

@@ -24,9 +24,10 @@ from connectors.errors import (
     SettingsInvalid,
     Unavailable,
 )
-from connectors.http import HttpClient, Limits, MockTransport, NotReached, Response
+from connectors.http import HttpClient, Limits, NotReached
 from connectors.redaction import Redactor
 from connectors.testing import VirtualClock
+from connectors.transport import MockTransport, Response
 from tests.connectors.scripted import CountingBudget, Script, Step, answer, context_for
 
 BASE = "https://api.acme.example/v1"

@@ -51,7 +51,7 @@ def test_the_first_address_that_answers_is_used_under_the_hosts_own_name(monkeyp
         asked.append(host)
         return ("127.0.0.2", "127.0.0.1")
 
-    monkeypatch.setattr("connectors.http.reachable_addresses", addresses)
+    monkeypatch.setattr("connectors.transport.reachable_addresses", addresses)
     with listening() as port:
         http = client(port)
         found = [http.get("/x").object() for _ in range(3)]
@@ -70,7 +70,7 @@ def test_a_host_nobody_listens_on_is_resolved_anew_each_time(monkeypatch: pytest
 
     with listening() as port:
         free = port
-    monkeypatch.setattr("connectors.http.reachable_addresses", addresses)
+    monkeypatch.setattr("connectors.transport.reachable_addresses", addresses)
     http = client(free)
     with pytest.raises(NotReached, match="Acme could not be reached"):
         http.get("/x")

@@ -11,9 +11,9 @@ from connectors.clients.salesforce_query import SalesforceQuery
 from connectors.clients.salesforce_session import SalesforceSession
 from connectors.context import LOOPBACK, Context, MemoryTokens, Network, Secret, Transport
 from connectors.errors import ContractChanged, RateLimited, SettingsInvalid, Unavailable
-from connectors.http import MockTransport, Request, Response
 from connectors.sources.salesforce import SalesforceSource
 from connectors.testing import HttpContract, SourceContract, VirtualClock
+from connectors.transport import MockTransport, Request, Response
 from connectors.types import Cursor
 from sandbox.salesforce.running import Running, running_simulator
 

@@ -23,10 +23,10 @@ from connectors.errors import (
     SettingsInvalid,
     Unavailable,
 )
-from connectors.http import Request, Response
 from connectors.redaction import Redactor
 from connectors.sources.salesforce import SalesforceSource
 from connectors.testing import VirtualClock
+from connectors.transport import Request, Response
 from connectors.types import Cursor, FieldType
 from tests.connectors.scripted import Script, Step, answer, context_for
 

@@ -11,8 +11,9 @@ import pytest
 from connectors.base import Source, Target
 from connectors.context import Context, Network, Secret
 from connectors.errors import SettingsInvalid
-from connectors.http import HttpClient, MockTransport, Request, Response
+from connectors.http import HttpClient
 from connectors.testing import HttpContract, SourceContract, TargetContract, VirtualClock
+from connectors.transport import MockTransport, Request, Response
 from connectors.types import (
     Capabilities,
     Cursor,
