@@ -52,7 +52,9 @@ class ControlClient:
     """The control API of a running simulator (``/_sandbox/…``), for tests and rehearsals."""
 
     def __init__(self, ready: Ready) -> None:
-        verify = ssl.create_default_context(cafile=ready.ca_file) if ready.ca_file else True
+        # Without TLS a bare context will do; httpx would otherwise load every public CA.
+        bare = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        verify = ssl.create_default_context(cafile=ready.ca_file) if ready.ca_file else bare
         self._http = httpx.Client(base_url=ready.url, verify=verify, timeout=60, trust_env=False)
 
     def close(self) -> None:

@@ -1,5 +1,6 @@
 """Simulators for the sandbox's own tests: one shared and only read, and small fresh ones to change."""
 
+import ssl
 from collections.abc import Iterator
 
 import httpx
@@ -7,6 +8,8 @@ import pytest
 
 from sandbox.salesforce.running import Running, running_simulator
 from tests.sandbox.client import Client
+
+NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # plain http: spares loading every public CA
 
 
 @pytest.fixture(scope="session")
@@ -18,7 +21,7 @@ def shared_org() -> Iterator[Running]:
 
 @pytest.fixture(scope="session")
 def reader(shared_org: Running) -> Iterator[Client]:
-    with httpx.Client(base_url=shared_org.url, trust_env=False, timeout=30) as http:
+    with httpx.Client(base_url=shared_org.url, trust_env=False, verify=NO_TLS, timeout=30) as http:
         yield Client(shared_org, http)
 
 
@@ -27,6 +30,6 @@ def client() -> Iterator[Client]:
     """An org of its own with 200 generated records, to be changed at will."""
     with (
         running_simulator(records=200, seed=2) as running,
-        httpx.Client(base_url=running.url, trust_env=False, timeout=30) as http,
+        httpx.Client(base_url=running.url, trust_env=False, verify=NO_TLS, timeout=30) as http,
     ):
         yield Client(running, http)

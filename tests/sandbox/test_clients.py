@@ -87,7 +87,14 @@ def jsforce() -> Path:
     modules = folder / "node_modules"
     if not (modules / "jsforce" / "package.json").is_file():
         folder.mkdir(parents=True, exist_ok=True)
-        options = ["--no-audit", "--no-fund", "--ignore-scripts", "--no-save"]
+        options = [
+            "--no-audit",
+            "--no-fund",
+            "--ignore-scripts",
+            "--no-save",
+            "--fetch-retries=0",
+            "--fetch-timeout=20000",
+        ]
         command = ["npm", "install", "--prefix", str(folder), *options, f"jsforce@{JSFORCE}"]
         try:
             ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=180)
