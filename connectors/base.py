@@ -7,7 +7,6 @@ and no environment access: it raises the errors of ``connectors.errors`` and the
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
 from datetime import datetime
 from types import TracebackType
 from typing import ClassVar, Self
@@ -28,7 +27,7 @@ from connectors.types import (
 )
 
 
-class Connector(AbstractContextManager["Connector"], ABC):
+class Connector(ABC):
     """What sources and targets share. Use as a context manager; ``close`` frees connections."""
 
     slug: ClassVar[str]

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
-from typing import TypeVar, cast
+from typing import TypeVar
 
 from connectors.base import Connector, Source, Target
 from connectors.errors import SettingsInvalid
@@ -47,7 +47,7 @@ def _load(kind: str, slug: str, base: type[C]) -> type[C]:
     loaded = getattr(import_module(module), name)
     if not (isinstance(loaded, type) and issubclass(loaded, base)):
         raise SettingsInvalid(f"The connector “{slug}” ({path}) is not a {base.__name__}.")
-    return cast("type[C]", loaded)
+    return loaded
 
 
 def source_slugs() -> tuple[str, ...]:

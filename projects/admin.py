@@ -26,7 +26,7 @@ class ProjectAdmin(ModelAdmin):  # type: ignore[misc]  # unfold ships no types
     show_full_result_count = False
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Project]:
-        return Project.objects.visible_to(request.user).annotate(objects_held=Count("objects"))
+        return Project.objects.visible_to(request.user).annotate(objects_held=Count("project_objects"))
 
     def get_urls(self) -> list[URLPattern]:
         guard = self.admin_site.admin_view

@@ -49,6 +49,7 @@ class ProjectObject(models.Model):
     key = models.CharField(max_length=255, help_text="The target field that carries our external id.")
     part = models.CharField(max_length=60, blank=True)
     where = models.TextField(blank=True, help_text="Only records for which this formula is true are moved.")
+    where_universal = models.TextField(blank=True, help_text="The same, over the fields of the universal object.")
     enabled = models.BooleanField(default=True)
 
     objects = VisibleManager["ProjectObject"]()

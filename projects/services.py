@@ -92,6 +92,7 @@ def save_mapping(project: Project, mapping: ObjectMapping, position: int) -> Pro
             "identity": mapping.identity,
             "key": mapping.key,
             "where": mapping.where.sql if mapping.where else "",
+            "where_universal": mapping.where_universal.sql if mapping.where_universal else "",
         },
     )
     chosen.fields.all().delete()
@@ -121,6 +122,7 @@ def object_mapping(chosen: ProjectObject, source: EntitySchema) -> ObjectMapping
         universal=chosen.universal,
         part=chosen.part,
         where=Formula(chosen.where) if chosen.where else None,
+        where_universal=Formula(chosen.where_universal) if chosen.where_universal else None,
     )
 
 

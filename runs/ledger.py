@@ -23,7 +23,10 @@ from runs.models import Finding
 
 OUTCOME_COLUMNS = ("source_id", "part", "state", "target_id", "key", "hash", "code", "reason")
 FINDING_COLUMNS = ("source_id", "part", "field", "value", "rule", "message", "severity")
-KNOWN_SCHEMA = dict.fromkeys(("source_id", "part", "target_id", "key", "hash", "state"), pl.String)
+KNOWN_SCHEMA = {
+    **dict.fromkeys(("source_id", "part", "target_id", "key", "hash", "state"), pl.String),
+    "touched_by": pl.Int64,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,10 +148,15 @@ def verified(chunk: Lease, place: Place, verdict: Verdict, findings: pl.DataFram
 
 
 def known(place: Place, source_ids: pl.Series) -> pl.DataFrame:
-    """Where these records stand: the columns of ``KNOWN_SCHEMA``; unknown ids are absent."""
+    """Where these records stand: the columns of ``KNOWN_SCHEMA``; unknown ids are absent.
+
+    ``touched_by`` is the last chunk that did something to the record.
+    """
     with connection.cursor() as cursor:
         cursor.execute(
-            """SELECT source_id, part, target_id, key, replace(hash::text, '-', ''), state FROM runs_trackedrecord
+            """SELECT source_id, part, target_id, key, replace(hash::text, '-', ''), state,
+                      chunks[cardinality(chunks)]
+                 FROM runs_trackedrecord
                 WHERE project_id = %s AND object_id = %s AND part = %s AND source_id = ANY(%s)""",
             [place.project_id, place.object_id, place.part, source_ids.to_list()],
         )
@@ -156,11 +164,15 @@ def known(place: Place, source_ids: pl.Series) -> pl.DataFrame:
 
 
 def id_map(project_id: int, object_ids: Sequence[int], source_ids: pl.Series) -> pl.DataFrame:
-    """``source_id, target_id`` of those of the records that have a place in the target."""
+    """``source_id, target_id`` of those of the records that have a place in the target, one row each.
+
+    Where one entity feeds several objects, the first object's target is what references to it mean.
+    """
     with connection.cursor() as cursor:
         cursor.execute(
-            """SELECT source_id, target_id FROM runs_trackedrecord
-                WHERE project_id = %s AND object_id = ANY(%s) AND source_id = ANY(%s) AND target_id IS NOT NULL""",
+            """SELECT DISTINCT ON (source_id) source_id, target_id FROM runs_trackedrecord
+                WHERE project_id = %s AND object_id = ANY(%s) AND source_id = ANY(%s) AND target_id IS NOT NULL
+                ORDER BY source_id, object_id, part""",
             [project_id, list(object_ids), source_ids.to_list()],
         )
         return pl.DataFrame(cursor.fetchall(), schema={"source_id": pl.String, "target_id": pl.String}, orient="row")
@@ -198,7 +210,7 @@ def track(place: Place, chunk_id: int, outcomes: pl.DataFrame) -> None:
                key text, hash uuid, code text, reason text)"""
         )
         cursor.execute("TRUNCATE ledger_outcomes")
-        copy_frame(cursor, sql.Identifier("ledger_outcomes"), outcomes)
+        copy_frame(cursor.cursor, sql.Identifier("ledger_outcomes"), outcomes)
         cursor.execute(
             """INSERT INTO runs_trackedrecord AS known
                       (project_id, object_id, source_id, part, state, target_id, key, hash, code, reason,
@@ -227,4 +239,4 @@ def _replace_findings(place: Place, chunk_id: int, phase: Finding.Phase, finding
             pl.lit(str(phase)).alias("phase"),
             *FINDING_COLUMNS,
         )
-        copy_frame(cursor, sql.Identifier("runs_finding"), rows)
+        copy_frame(cursor.cursor, sql.Identifier("runs_finding"), rows)

@@ -3,7 +3,7 @@
 Nothing is sent to a worker here: a run has places for workers, and worker hosts fill empty places.
 """
 
-from django.contrib.auth.models import AbstractBaseUser
+from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
 
 from projects.models import Project
@@ -20,7 +20,7 @@ class RunRefused(Exception):
 
 
 @transaction.atomic
-def start_run(project: Project, *, user: AbstractBaseUser | None = None, drivers: int = DRIVERS) -> Run:
+def start_run(project: Project, *, user: User | None = None, drivers: int = DRIVERS) -> Run:
     """Queue a load of the project, with so many places for workers. Raises RunRefused where a run is open."""
     try:
         with transaction.atomic():

@@ -2,11 +2,14 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import orjson
 import psycopg
 import pytest
 from django.conf import settings
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
+from pytest_django.fixtures import SettingsWrapper
 
 from migration_factory import scratch
 from migration_factory.rehearsal import Order, Rehearsed, rehearse
@@ -21,7 +24,7 @@ pytestmark = [pytest.mark.processes, pytest.mark.django_db(transaction=True)]
 
 
 @pytest.fixture(autouse=True)
-def reachable(settings: pytest.FixtureRequest) -> None:
+def reachable(settings: SettingsWrapper) -> None:
     """Rehearsals talk to a simulator on this machine and read folders of this machine."""
     settings.MF_ALLOWED_NETWORKS = ("127.0.0.0/8",)
     settings.MF_LOCAL_FOLDERS = True
@@ -46,7 +49,11 @@ def kept() -> Iterator[list[Rehearsed]]:
 def query(database: str, statement: str) -> list[tuple[object, ...]]:
     where = scratch.connection_settings(database)
     with psycopg.connect(
-        host=where["host"], port=where["port"], user=where["user"], dbname=database, **scratch.password()
+        host=where["host"],
+        port=where["port"],
+        user=where["user"],
+        password=scratch.password().get("password"),
+        dbname=database,
     ) as server:
         return server.execute(statement.encode()).fetchall()
 
@@ -71,13 +78,11 @@ def test_a_public_data_set_lands_whole_and_a_second_run_writes_nothing(
 
 def test_references_of_a_data_set_point_where_its_files_say(kept: list[Rehearsed]) -> None:
     """The references are real foreign keys, and the names they lead to are those of the sObject tree."""
-    import orjson
-
     folder = dataset("easy-spaces")
     done = rehearse(Order(source="workbook", data=folder, mirror=True, keep=True))
     kept.append(done)
 
-    def records(name: str) -> list[dict[str, str]]:
+    def records(name: str) -> list[dict[str, Any]]:
         return list(orjson.loads((folder / "data" / name).read_bytes())["records"])
 
     names = {f"@{item['attributes']['referenceId']}": item["Name"] for item in records("Market__cs.json")}
@@ -129,8 +134,6 @@ def test_the_product_database_holds_what_the_run_says(kept: list[Rehearsed]) -> 
 
 
 def test_the_command_prints_one_json_object_and_its_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
-    import orjson
-
     call_command("rehearse", "salesforce", "--records", "300", "--again", "--json")
     body = orjson.loads(capsys.readouterr().out)
     assert body["status"] == "completed"
@@ -143,7 +146,5 @@ def test_the_command_prints_one_json_object_and_its_exit_code(capsys: pytest.Cap
 
 
 def test_an_unknown_sandbox_is_one_sentence() -> None:
-    from django.core.management.base import CommandError
-
     with pytest.raises(CommandError, match="There is no sandbox for “oracle”; rehearse workbook or salesforce"):
         call_command("rehearse", "oracle")

@@ -18,7 +18,7 @@ def reconcile(session: Session, lease: Lease) -> None:
     bench = session.bench(chunk.step_id)
     frame = payload.unpack(chunk.payload, purpose=payload.PAYLOAD)
     mapped = transform(bench, frame)
-    landed = _landed(bench, mapped.records)
+    landed = _landed(bench, chunk, mapped.records)
     expected = mapped.content_of(landed).select(landed["key"], *bench.other_fields)
     actual = session.target.fetch(
         bench.entity, key=bench.mapping.key, keys=landed["key"].to_list(), fields=bench.other_fields
@@ -43,10 +43,15 @@ def extra(session: Session, step: Step) -> int | None:
     return max(0, held - ledger.landed(bench.place.project_id, list(siblings), prefix=bench.key_prefix))
 
 
-def _landed(bench: Bench, records: pl.DataFrame) -> pl.DataFrame:
-    """Those that the ledger says are in the target."""
+def _landed(bench: Bench, chunk: Chunk, records: pl.DataFrame) -> pl.DataFrame:
+    """Those that the ledger says are in the target as this chunk has them.
+
+    A record that came again on a later page (sources change while they are read) is that chunk's to prove.
+    """
     known = ledger.known(bench.place, records["source_id"])
-    there = known.filter(pl.col("target_id").is_not_null() & pl.col("state").is_in(IN_TARGET))
+    there = known.filter(
+        pl.col("target_id").is_not_null() & pl.col("state").is_in(IN_TARGET) & (pl.col("touched_by") <= chunk.pk)
+    )
     return records.join(there.select("source_id"), on="source_id", how="semi")
 
 

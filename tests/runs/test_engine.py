@@ -1,7 +1,5 @@
 """The engine over fake systems: what lands, what waits, what is refused, and what faults do to it."""
 
-from collections.abc import Callable
-
 import pytest
 from django.db import OperationalError
 
@@ -108,7 +106,7 @@ def test_a_changed_record_is_written_alone(world: World, project: Project) -> No
 
 def test_refused_records_are_explained_and_the_others_land(world: World, project: Project) -> None:
     family(world, project)
-    world.refuse = lambda entity, row: "No Name like that." if row.get("name") == "C 1" else None
+    world.refuse = lambda _entity, row: "No Name like that." if row.get("name") == "C 1" else None
     run = drive(services.start_run(project))
     assert run.state == RunState.COMPLETED_WITH_ERRORS
     assert run.reason == "9 records done; 1 rejected."
@@ -121,9 +119,9 @@ def test_refused_records_are_explained_and_the_others_land(world: World, project
 
 def test_a_record_refused_once_lands_when_the_cause_is_gone(world: World, project: Project) -> None:
     family(world, project)
-    world.refuse = lambda entity, row: "No." if row.get("name") == "C 1" else None
+    world.refuse = lambda _entity, row: "No." if row.get("name") == "C 1" else None
     drive(services.start_run(project))
-    world.refuse = lambda entity, row: None
+    world.refuse = lambda *_: None
     run = drive(services.start_run(project))
     assert totals(run) == {"read": 9, "created": 1, "unchanged": 8}
     assert tracked(project, "Contact")["C1"].state == RecordState.LOADED
@@ -131,14 +129,14 @@ def test_a_record_refused_once_lands_when_the_cause_is_gone(world: World, projec
 
 def test_a_child_of_a_refused_parent_waits_with_a_reason(world: World, project: Project) -> None:
     family(world, project)
-    world.refuse = lambda entity, row: "No." if row.get("name") == "Account 3" else None
+    world.refuse = lambda _entity, row: "No." if row.get("name") == "Account 3" else None
     run = drive(services.start_run(project))
     assert totals(run) == {"read": 9, "created": 6, "deferred": 2, "rejected": 1}
     waiting = tracked(project, "Contact")["C3"]
     assert waiting.state == RecordState.DEFERRED
     assert waiting.reason == "accountid waits for Account A3, which was rejected."
     assert world.rows["contact"]["C3"]["accountid"] is None
-    world.refuse = lambda entity, row: None
+    world.refuse = lambda *_: None
     again = drive(services.start_run(project))
     assert totals(again) == {"read": 9, "created": 1, "updated": 2, "unchanged": 6}
     assert world.rows["contact"]["C3"]["accountid"] == world.rows["account"]["A3"]["target_id"]
@@ -151,6 +149,22 @@ def test_two_records_with_one_key_both_stop(world: World, project: Project) -> N
     run = drive(services.start_run(project))
     assert totals(run) == {"read": 3, "created": 1, "rejected": 1, "skipped": 1}
     assert world.rows["account"]["A1"]["name"] == "y"
+
+
+def test_a_record_that_comes_again_on_a_later_page_is_not_doubled(world: World, project: Project) -> None:
+    world.page_size = 2
+    rows = [
+        {"Id": "A1", "Name": "x"},
+        {"Id": "A2", "Name": "y"},
+        {"Id": "A1", "Name": "newer"},
+        {"Id": "A2", "Name": "y"},
+    ]
+    world.add(schema("Account", "Name"), *rows)
+    factories.project_object(project, "Account")
+    run = drive(services.start_run(project))
+    assert totals(run) == {"read": 4, "created": 2, "updated": 1, "unchanged": 1}
+    assert {name: row["name"] for name, row in world.rows["account"].items()} == {"A1": "newer", "A2": "y"}
+    assert not reports.figures(run).reconcile.mismatches
 
 
 def test_a_tampered_target_shows_as_a_mismatch(world: World, project: Project) -> None:
@@ -204,7 +218,7 @@ def test_a_target_that_never_answers_sets_the_chunk_aside_and_resuming_tries_aga
     run = drive(services.start_run(project))
     assert run.state == RunState.FAILED
     assert Chunk.objects.get(run=run).state == ChunkState.FAILED
-    world.before_write = lambda entity: None
+    world.before_write = lambda _: None
     services.resume_run(run)
     assert drive(run).state == RunState.COMPLETED
 
@@ -255,7 +269,7 @@ def test_a_late_worker_is_fenced(world: World, project: Project) -> None:
     run = services.start_run(project)
 
     def taken_over(_: str) -> None:
-        world.after_write = lambda entity: None
+        world.after_write = lambda _: None
         expire_leases(run)
         assert drive(run).state == RunState.COMPLETED
 
@@ -270,14 +284,17 @@ def test_a_late_worker_is_fenced(world: World, project: Project) -> None:
 def test_pause_and_resume_keep_what_is_done(world: World, project: Project) -> None:
     family(world, project)
     run = services.start_run(project)
-    after: Callable[[str], None] = lambda entity: services.pause_run(run)
-    world.after_write = after
+
+    def pause(_: str) -> None:
+        services.pause_run(run)
+
+    world.after_write = pause
     coordinator.advance(run.pk, stop=lambda: False)
     assert coordinator.advance(run.pk, stop=lambda: False) is Progress.STOPPED
     paused = Run.objects.get(pk=run.pk)
     assert paused.state == RunState.PAUSED
     assert Chunk.objects.filter(run=run, state=ChunkState.LOADED).count() == 1
-    world.after_write = lambda entity: None
+    world.after_write = lambda _: None
     services.resume_run(run)
     assert totals(drive(run)) == {"read": 9, "created": 9}
 
