@@ -64,6 +64,8 @@ def connect(
         "bytea_output": "hex",
         "extra_float_digits": "1",
         "client_encoding": "UTF8",
+        # Statements of ours are many and short: compiling one costs more than running it.
+        "jit": "off",
     }
     try:
         return psycopg.connect(

@@ -197,3 +197,10 @@ def test_conditions_have_the_manuals_names() -> None:
 
 def test_a_value_psycopg_itself_refuses_blames_the_record() -> None:
     assert isinstance(translate(psycopg.DataError("PostgreSQL text fields cannot contain NUL"), "database"), Rejected)
+
+
+def test_the_session_is_set_up_for_short_exact_statements(database: Database) -> None:
+    with connect(database.where, application="mf-test", statement_seconds=7, lock_seconds=3) as connection:
+        names = ("TimeZone", "statement_timeout", "lock_timeout", "application_name", "jit", "client_encoding")
+        shown = [connection.execute("SELECT current_setting(%s)", [name]).fetchone() for name in names]
+    assert shown == [("UTC",), ("7s",), ("3s",), ("mf-test",), ("off",), ("UTF8",)]
