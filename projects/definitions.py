@@ -23,5 +23,5 @@ def _sparse(field: FieldInfo) -> dict[str, Any]:
 
 
 def _field(stored: dict[str, Any]) -> FieldInfo:
-    lists = {name: tuple(stored[name]) for name in ("choices", "references") if name in stored}
+    lists: dict[str, Any] = {name: tuple(stored[name]) for name in ("choices", "references") if name in stored}
     return FieldInfo(**{**stored, **lists, "type": FieldType(stored.get("type", FieldType.TEXT))})

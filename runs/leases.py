@@ -7,7 +7,9 @@ never enter: a host whose clock is wrong works like any other.
 
 import os
 import socket
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from django.conf import settings
 from django.db import connection
@@ -36,7 +38,7 @@ def owner() -> str:
     return f"{socket.gethostname()}:{os.getpid()}"[:80]
 
 
-def claim(table: str, candidates: str, parameters: list[object], *, assign: str = "") -> Lease | None:
+def claim(table: str, candidates: str, parameters: Sequence[Any], *, assign: str = "") -> Lease | None:
     """Take the first free row of ``candidates``, or None.
 
     ``candidates`` is a query for the ids in order of preference, written in this package (never from
@@ -72,7 +74,7 @@ def release(lease: Lease, *, wait_seconds: float = 0, attempts: int | None = Non
     )
 
 
-def settle(lease: Lease, assign: str, parameters: list[object]) -> None:
+def settle(lease: Lease, assign: str, parameters: Sequence[Any]) -> None:
     """Write the work's result and end the lease, in the caller's transaction; raises LeaseLost.
 
     Attempts start anew: they count claims without a result.
@@ -80,7 +82,7 @@ def settle(lease: Lease, assign: str, parameters: list[object]) -> None:
     _change(lease, f"{assign}, lease_until = NULL, owner = '', attempts = 0", parameters)
 
 
-def write(lease: Lease, assign: str, parameters: list[object]) -> None:
+def write(lease: Lease, assign: str, parameters: Sequence[Any]) -> None:
     """Write and keep the lease, renewed; raises LeaseLost."""
     _change(
         lease,
@@ -89,7 +91,7 @@ def write(lease: Lease, assign: str, parameters: list[object]) -> None:
     )
 
 
-def _change(lease: Lease, assign: str, parameters: list[object]) -> None:
+def _change(lease: Lease, assign: str, parameters: Sequence[Any]) -> None:
     with connection.cursor() as cursor:
         cursor.execute(
             f"UPDATE {lease.table} SET {assign} WHERE id = %s AND fence = %s AND lease_until IS NOT NULL",

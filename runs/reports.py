@@ -26,7 +26,10 @@ class ObjectFigures:
 
     @property
     def accounted(self) -> bool:
-        return self.read == sum(getattr(self, name) for name in OUTCOMES)
+        return self.read == sum(self.outcomes().values())
+
+    def outcomes(self) -> dict[str, int]:
+        return {name: int(getattr(self, name)) for name in OUTCOMES}
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +80,7 @@ def figures(run: Run) -> RunFigures:
     run = Run.objects.get(pk=run.pk)
     steps = list(run.steps.all())
     totals_of = {f"{name}_sum": Sum(name, default=0) for name in OUTCOMES}
-    sums = {row["step"]: row for row in Chunk.objects.filter(run=run).values("step").annotate(**totals_of).order_by()}
+    sums: dict[int, Any] = {row["step"]: row for row in Chunk.objects.filter(run=run).values("step").annotate(**totals_of).order_by()}
     objects = tuple(_object(step, sums.get(step.pk, {})) for step in steps)
     totals = {name: sum(getattr(item, name) for item in objects) for name in ("read", *OUTCOMES)}
     took = (run.finished_at - run.started_at).total_seconds() if run.finished_at and run.started_at else 0.0

@@ -1,7 +1,7 @@
 """Plain functions that make what tests need, with sensible defaults."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import polars as pl
@@ -79,7 +79,7 @@ def step(of: Run, chosen: ProjectObject, fields: Sequence[str] = ("Id", "Name"),
     return Step.objects.create(run=of, object=chosen, **{**defaults, **given})
 
 
-def chunk(of: Step, rows: Sequence[dict[str, str | None]], **given: Any) -> Chunk:
+def chunk(of: Step, rows: Sequence[Mapping[str, str | None]], **given: Any) -> Chunk:
     """A chunk of source records; loaded ones say how they ended (``created=…``), which must add up."""
     frame = pl.DataFrame(list(rows))
     defaults = {

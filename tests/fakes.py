@@ -48,10 +48,10 @@ class World:
     target_schemas: dict[str, EntitySchema] = field(default_factory=dict)
     rows: dict[str, dict[str, Row]] = field(default_factory=lambda: defaultdict(dict))
     page_size: int = 3
-    refuse: Callable[[str, Row], str | None] = lambda entity, row: None
-    before_read: Callable[[str, int], None] = lambda entity, offset: None
-    before_write: Callable[[str], None] = lambda entity: None
-    after_write: Callable[[str], None] = lambda entity: None
+    refuse: Callable[[str, Row], str | None] = lambda *_: None
+    before_read: Callable[[str, int], None] = lambda *_: None
+    before_write: Callable[[str], None] = lambda *_: None
+    after_write: Callable[[str], None] = lambda *_: None
     writes: list[tuple[str, int]] = field(default_factory=list)
     next_id: int = 1
 

@@ -9,7 +9,6 @@ import psycopg
 import pytest
 from django.conf import settings
 from django.core.management import CommandError, call_command
-from pytest_django.fixtures import SettingsWrapper
 
 from migration_factory import scratch
 from migration_factory.rehearsal import Order, Rehearsed, rehearse
@@ -24,7 +23,7 @@ pytestmark = [pytest.mark.processes, pytest.mark.django_db(transaction=True)]
 
 
 @pytest.fixture(autouse=True)
-def reachable(settings: SettingsWrapper) -> None:
+def reachable(settings: Any) -> None:
     """Rehearsals talk to a simulator on this machine and read folders of this machine."""
     settings.MF_ALLOWED_NETWORKS = ("127.0.0.0/8",)
     settings.MF_LOCAL_FOLDERS = True
