@@ -63,7 +63,7 @@ def waiting(parent: dict[int, Any], child: dict[int, Any]) -> int:
     there = {n for n, (name, _) in parent.items() if name != REFUSED}
     children = {n for n, (name, *_) in child.items() if name != REFUSED}
     lonely = sum(name != REFUSED and to is not None and to not in there for name, to in parent.values())
-    apart = [
+    apart: list[bool] = [
         name != REFUSED and ((to is not None and to not in there) or (twin is not None and twin not in children))
         for name, to, twin in child.values()
     ]
