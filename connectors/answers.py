@@ -132,10 +132,13 @@ _OTHER_SERVER_ERROR = Rule(Unavailable, "failed while answering")
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """What a vendor's headers say about its limits: requests left and the window's total."""
+    """What a vendor's headers say about its limits: requests left and the window's total.
+
+    ``daily`` says that the window is a day; otherwise it is taken for a short one of unknown length."""
 
     remaining: int | None = None
     limit: int | None = None
+    daily: bool = False
 
 
 def standard_quota(answer: Answer) -> Quota:

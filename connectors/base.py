@@ -28,7 +28,8 @@ from connectors.types import (
 
 
 class Connector(ABC):
-    """What sources and targets share. Use as a context manager; ``close`` frees connections."""
+    """What sources and targets share. Use as a context manager: leaving it closes the connector and gives
+    back what it took of the rate budget; ``close`` frees connections."""
 
     slug: ClassVar[str]
     label: ClassVar[str]
@@ -64,7 +65,10 @@ class Connector(ABC):
     def __exit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
-        self.close()
+        try:
+            self.close()
+        finally:
+            self.context.budget.close()
 
 
 class Source(Connector):

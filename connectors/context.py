@@ -1,7 +1,8 @@
 """What a connector is handed from outside, as protocols small enough to fake in a test."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, BinaryIO, Protocol
@@ -40,12 +41,26 @@ class Clock(Protocol):
         """Wait; a test's clock only moves its hand."""
 
 
+KeepAlive = Callable[[], None]
+"""To be called now and then while a long request is under way; costs nothing when called often."""
+
+
 class RateBudget(Protocol):
     def acquire(self, cost: int = 1) -> None:
-        """Return when ``cost`` requests may be sent; raises RateLimited where the wait would be long."""
+        """Return when ``cost`` requests may be sent; raises BudgetUsedUp where the wait would be long."""
 
-    def observe(self, *, remaining: int | None, limit: int | None, retry_after: float | None) -> None:
-        """Learn from the vendor's own headers: requests left, the window's total, seconds to wait."""
+    def request(self, cost: int = 1) -> AbstractContextManager[KeepAlive]:
+        """Acquire, and hold a place among the concurrent requests for as long as the block runs."""
+
+    def observe(
+        self, *, remaining: int | None, limit: int | None, retry_after: float | None, daily: bool = False
+    ) -> None:
+        """Learn from the vendor's own headers: requests left, the window's total, seconds to wait.
+
+        ``daily`` says that the two counts are of a day; without it their window is unknown, and short."""
+
+    def close(self) -> None:
+        """Give back what was taken and not used. The budget may be used again afterwards."""
 
 
 class TokenStore(Protocol):
@@ -98,10 +113,23 @@ class Unlimited:
     """The budget of a system that sets none."""
 
     def acquire(self, cost: int = 1) -> None:
+        del cost
+
+    def request(self, cost: int = 1) -> AbstractContextManager[KeepAlive]:
+        del cost
+        return nullcontext(_nothing)
+
+    def observe(
+        self, *, remaining: int | None, limit: int | None, retry_after: float | None, daily: bool = False
+    ) -> None:
+        del remaining, limit, retry_after, daily
+
+    def close(self) -> None:
         return None
 
-    def observe(self, *, remaining: int | None, limit: int | None, retry_after: float | None) -> None:
-        return None
+
+def _nothing() -> None:
+    return None
 
 
 class MemoryTokens:
@@ -158,8 +186,11 @@ class Network:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """Everything a connector may use of the world: its settings, and the protocols above."""
+    """Everything a connector may use of the world: its settings, and the protocols above.
 
+    ``name`` is what staff call the system, so that a sentence tells one org of a platform from another."""
+
+    name: str = ""
     settings: Mapping[str, str] = field(default_factory=dict)
     secrets: Mapping[str, Secret] = field(default_factory=dict)
     budget: RateBudget = field(default_factory=Unlimited)

@@ -33,6 +33,10 @@ class RateLimited(RetryableError):
         self.retry_after = retry_after
 
 
+class BudgetUsedUp(RateLimited):
+    """Our own budget for the org says wait, not the platform: nothing was sent, and nothing may be soon."""
+
+
 class Unavailable(RetryableError):
     """The platform could not be reached, or answered that it cannot serve now."""
 

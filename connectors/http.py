@@ -17,8 +17,15 @@ from tenacity import RetryCallState, Retrying, retry_if_exception, wait_exponent
 
 from connectors.addresses import checked_base_url
 from connectors.answers import Answer, Dialect
-from connectors.context import Clock, Context, Secret, Transport
-from connectors.errors import AuthenticationFailed, ContractChanged, RateLimited, SettingsInvalid, Unavailable
+from connectors.context import Clock, Context, KeepAlive, Secret, Transport
+from connectors.errors import (
+    AuthenticationFailed,
+    BudgetUsedUp,
+    ContractChanged,
+    RateLimited,
+    SettingsInvalid,
+    Unavailable,
+)
 from connectors.redaction import Redactor
 from connectors.transport import GuardedTransport, Request, Response, decoded_body, first_bytes, open_transport
 
@@ -100,9 +107,9 @@ class HttpClient:
         headers: Mapping[str, str] | None = None,
     ) -> None:
         self.calls = 0
-        self.system = system
+        self.system = f"{system} ({context.name})" if context.name else system
         self.redact = Redactor(context.secrets.values())
-        self._base_url = checked_base_url(base_url, system=system)
+        self._base_url = checked_base_url(base_url, system=self.system)
         self._context = context
         self._auth: Auth = auth or Anonymous()
         self._dialect = dialect or Dialect()
@@ -210,13 +217,12 @@ class HttpClient:
     def _exchange(self, draft: "_Draft", credentials: Credentials, sink: BinaryIO | None) -> Answer:
         """Send once and read the answer, whatever its status."""
         request = self._request(draft, credentials)
-        self._context.budget.acquire()
-        self.calls += 1
         label = f"{request.method} {request.url.path}"
-        with _TransportErrors(self.system, label, self.redact):
+        with self._context.budget.request() as keep_alive, _TransportErrors(self.system, label, self.redact):
+            self.calls += 1
             response = self._transport.handle_request(request)
             try:
-                body = self._read(response, sink, label)
+                body = self._read(response, sink, label, keep_alive)
             finally:
                 response.close()
         headers = {name.lower(): value for name, value in response.headers.items()}
@@ -241,9 +247,9 @@ class HttpClient:
             },
         )  # fmt: skip
 
-    def _read(self, response: Response, sink: BinaryIO | None, label: str) -> bytes:
+    def _read(self, response: Response, sink: BinaryIO | None, label: str, keep_alive: KeepAlive) -> bytes:
         """The decoded body, or nothing where it went into ``sink``; bounded in size and time."""
-        chunks = decoded_body(response, self._deadline(label), self.system, label)
+        chunks = decoded_body(response, self._deadline(label, keep_alive), self.system, label)
         if response.status_code >= 300:
             return first_bytes(chunks, ERROR_BODY)
         memory = io.BytesIO()
@@ -258,14 +264,16 @@ class HttpClient:
             (memory if sink is None else sink).write(chunk)
         return memory.getvalue()
 
-    def _deadline(self, label: str) -> Callable[[], None]:
-        """A check that raises once the answer has taken longer than ``Limits.total``."""
+    def _deadline(self, label: str, keep_alive: KeepAlive) -> Callable[[], None]:
+        """A check that raises once the answer has taken longer than ``Limits.total``, and until then keeps
+        its place in the budget."""
         clock: Clock = self._context.clock
         started = clock.now()
 
         def check() -> None:
             if (clock.now() - started).total_seconds() > self._limits.total:
                 raise httpx.ReadTimeout(f"the answer to {label} took longer than {self._limits.total:.0f} s")
+            keep_alive()
 
         return check
 
@@ -274,7 +282,9 @@ class HttpClient:
         error = self._dialect.error(answer, self._context.clock.now())
         wait = error.retry_after if isinstance(error, RateLimited) else None
         if wait is not None or quota.remaining is not None:
-            self._context.budget.observe(remaining=quota.remaining, limit=quota.limit, retry_after=wait)
+            self._context.budget.observe(
+                remaining=quota.remaining, limit=quota.limit, retry_after=wait, daily=quota.daily
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,6 +305,8 @@ class _Draft:
 
     def may_repeat_after(self, error: BaseException) -> bool:
         """A slowed-down or never-delivered request was not carried out; any other failure leaves that open."""
+        if isinstance(error, BudgetUsedUp):
+            return False  # the budget has waited as long as a worker may in silence
         if isinstance(error, RateLimited | NotReached):
             return True
         return isinstance(error, Unavailable) and self.is_repeatable

@@ -108,7 +108,7 @@ def read_quota(answer: Answer) -> Quota:
     if found is None:
         return Quota()
     used, limit = int(found[1]), int(found[2])
-    return Quota(remaining=max(0, limit - used), limit=limit)
+    return Quota(remaining=max(0, limit - used), limit=limit, daily=True)
 
 
 def _first(answer: Answer) -> Mapping[str, Any]:

@@ -1,10 +1,11 @@
 """A transport that plays a script: every request takes the next answer and is kept for inspection."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 
-from connectors.context import Context, Network, RateBudget, Secret, TokenStore, Unlimited
+from connectors.context import Context, KeepAlive, Network, RateBudget, Secret, TokenStore, Unlimited
 from connectors.errors import RateLimited
 from connectors.testing import VirtualClock
 from connectors.transport import Request, Response
@@ -37,10 +38,13 @@ class Script:
 
 
 class CountingBudget:
-    """Counts, keeps what it was told, and can refuse."""
+    """Counts, keeps what it was told, and can refuse. ``places`` are those held now, ``kept_alive`` counts."""
 
     def __init__(self, refuse: RateLimited | None = None) -> None:
         self.acquired = 0
+        self.places = 0
+        self.kept_alive = 0
+        self.closed = 0
         self.observed: list[Mapping[str, float | None]] = []
         self._refuse = refuse
 
@@ -49,8 +53,25 @@ class CountingBudget:
             raise self._refuse
         self.acquired += cost
 
-    def observe(self, *, remaining: int | None, limit: int | None, retry_after: float | None) -> None:
-        self.observed.append({"remaining": remaining, "limit": limit, "retry_after": retry_after})
+    @contextmanager
+    def request(self, cost: int = 1) -> Iterator[KeepAlive]:
+        self.acquire(cost)
+        self.places += 1
+        try:
+            yield self._keep_alive
+        finally:
+            self.places -= 1
+
+    def observe(
+        self, *, remaining: int | None, limit: int | None, retry_after: float | None, daily: bool = False
+    ) -> None:
+        self.observed.append({"remaining": remaining, "limit": limit, "retry_after": retry_after, "daily": daily})
+
+    def close(self) -> None:
+        self.closed += 1
+
+    def _keep_alive(self) -> None:
+        self.kept_alive += 1
 
 
 def context_for(

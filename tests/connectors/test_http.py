@@ -3,6 +3,7 @@
 import gzip
 import io
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from email.utils import format_datetime
@@ -15,6 +16,7 @@ from connectors.auth import bearer
 from connectors.context import Context, Network, Secret
 from connectors.errors import (
     AuthenticationFailed,
+    BudgetUsedUp,
     ConnectorError,
     ContractChanged,
     NotFound,
@@ -213,17 +215,50 @@ def test_every_request_takes_from_the_budget_and_reports_back() -> None:
     client(script, context_for(script, budget=budget)).get("x")
     assert budget.acquired == 2
     assert budget.observed == [
-        {"remaining": None, "limit": None, "retry_after": 2.0},
-        {"remaining": 41, "limit": 100, "retry_after": None},
+        {"remaining": None, "limit": None, "retry_after": 2.0, "daily": False},
+        {"remaining": 41, "limit": 100, "retry_after": None, "daily": False},
     ]
 
 
 def test_a_budget_that_says_wait_long_stops_before_sending() -> None:
     script = Script()
-    budget = CountingBudget(refuse=RateLimited("quiet hours", retry_after=7200))
-    with pytest.raises(RateLimited, match="quiet hours"):
-        client(script, context_for(script, budget=budget)).get("x")
+    budget = CountingBudget(refuse=BudgetUsedUp("quiet hours", retry_after=7))
+    clock = VirtualClock()
+    with pytest.raises(BudgetUsedUp, match="quiet hours"):
+        client(script, context_for(script, budget=budget, clock=clock)).get("x")
     assert script.requests == []
+    assert clock.slept == []
+
+
+@pytest.mark.parametrize("step", [answer({"a": 1}), answer({}, 400), httpx.ReadError("gone")])
+def test_a_place_is_held_for_the_life_of_a_request_however_it_ends(step: Step) -> None:
+    budget = CountingBudget()
+    held: list[int] = []
+
+    def look(request: httpx.Request) -> Response:
+        held.append(budget.places)
+        if isinstance(step, Exception):
+            raise step
+        assert isinstance(step, Response)
+        return step
+
+    script = Script(look)
+    with suppress(ConnectorError):
+        client(script, context_for(script, budget=budget)).send("POST", "x")
+    assert (held, budget.places) == ([1], 0)
+
+
+def test_an_answer_that_takes_long_to_arrive_keeps_its_place() -> None:
+    budget = CountingBudget()
+    script = Script(Response(200, content=iter([b"[1,", b"2,", b"3]"])))
+    assert client(script, context_for(script, budget=budget)).get("x").json() == [1, 2, 3]
+    assert budget.kept_alive == 3
+
+
+def test_sentences_tell_one_org_of_a_platform_from_another() -> None:
+    script = Script(answer({}, 403))
+    with pytest.raises(PermissionMissing, match=r"^Acme \(Production of Blue Ltd\) does not permit this"):
+        client(script, replace(context_for(script), name="Production of Blue Ltd")).get("x")
 
 
 @pytest.mark.parametrize(

@@ -285,8 +285,8 @@ def test_too_many_at_once_is_a_short_wait() -> None:
 @pytest.mark.parametrize(
     ("header", "quota"),
     [
-        ("api-usage=18/15000", Quota(14_982, 15_000)),
-        ("api-usage=20/10; per-app-api-usage=17/250(appName=x)", Quota(0, 10)),
+        ("api-usage=18/15000", Quota(14_982, 15_000, daily=True)),
+        ("api-usage=20/10; per-app-api-usage=17/250(appName=x)", Quota(0, 10, daily=True)),
         ("", Quota()),
         ("per-app-api-usage=17/250", Quota()),
     ],
