@@ -43,3 +43,7 @@ def stylesheet(_request: HttpRequest) -> str:
 
 def script(_request: HttpRequest) -> str:
     return static("migration_factory/screens.js")
+
+
+def favicon(_request: HttpRequest) -> str:
+    return static("migration_factory/favicon.svg")

@@ -27,6 +27,7 @@ ALLOWED_HOSTS = first_run.allowed_hosts(env, debug=DEBUG)
 ROOT_URLCONF = "migration_factory.urls"
 WSGI_APPLICATION = "migration_factory.wsgi.application"
 LOGIN_URL = "admin:login"
+LOGIN_REDIRECT_URL = "admin:index"
 INSTALLED_APPS = [
     "migration_factory.apps.Wiring",
     "unfold",
@@ -87,6 +88,7 @@ UNFOLD = {
     "SITE_HEADER": "Migration Factory",
     "SITE_SYMBOL": "conveyor_belt",
     "SITE_URL": None,
+    "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": "migration_factory.admin_site.favicon"}],
     "SHOW_VIEW_ON_SITE": False,
     "DASHBOARD_CALLBACK": "runs.dashboard.overview",
     "STYLES": ["migration_factory.admin_site.stylesheet"],

@@ -4,7 +4,7 @@ from typing import Any
 
 from django.contrib import admin
 from django.db.models import Count, QuerySet
-from django.http import HttpRequest
+from django.http import Http404, HttpRequest, HttpResponse
 from django.urls import URLPattern, path
 from import_export.admin import ImportExportModelAdmin
 from import_export.formats.base_formats import CSV, XLSX
@@ -33,9 +33,15 @@ class ProjectAdmin(ModelAdmin):  # type: ignore[misc]  # unfold ships no types
         return [
             path("", guard(self.changelist_view), name="projects_project_changelist"),
             path("add/", guard(views.add_project), name="projects_project_add"),
-            path("<int:project_id>/change/", guard(views.project_page), name="projects_project_change"),
+            path("<str:object_id>/change/", guard(self.change_view), name="projects_project_change"),
             path("<int:project_id>/objects/", guard(views.choose_objects), name="projects_project_objects"),
         ]
+
+    def change_view(self, request: HttpRequest, object_id: str, *_: Any, **__: Any) -> HttpResponse:
+        """The address takes any text: the theme's forms ask for it with a placeholder in the id's place."""
+        if not object_id.isdecimal():
+            raise Http404
+        return views.project_page(request, int(object_id))
 
     def get_actions(self, *_: Any) -> dict[str, Any]:
         return {}  # a project goes by ``runs.services.erase_project``, with its records

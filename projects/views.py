@@ -123,12 +123,14 @@ def _offer(project: Project) -> Offer:
 
 
 def _adopt(project: Project, entities: Sequence[str], model: str) -> list[ProjectObject]:
-    if project.mirror and not entities:
-        raise ProjectInvalid("Choose at least one entity.")
+    if project.mirror:
+        taken = set(project.project_objects.values_list("source_entity", flat=True))
+        entities = [name for name in entities if name not in taken]
+        if not entities:
+            raise ProjectInvalid("Choose at least one entity that is not an object of this project already.")
     with orgs.open_source(project.source) as source:
         if project.mirror:
-            taken = set(project.project_objects.values_list("source_entity", flat=True))
-            return services.adopt_entities(project, source, [name for name in entities if name not in taken])
+            return services.adopt_entities(project, source, entities)
         return services.adopt_packaged(project, source, model=model)
 
 

@@ -56,7 +56,7 @@ SELECT cause.severity, cause.rule, cause.field, counted.n, sample.message, s.obj
   FROM (SELECT * FROM cause LIMIT %(most)s) cause,
        LATERAL (SELECT count(*) AS n FROM (
            SELECT FROM runs_finding f WHERE f.run_id = %(run)s AND f.severity = cause.severity
-              AND f.rule = cause.rule AND f.field = cause.field LIMIT %(cap)s) some) counted,
+              AND f.rule = cause.rule AND f.field = cause.field LIMIT %(cap)s) capped) counted,
        LATERAL (SELECT f.message, f.source_id, f.part, f.step_id FROM runs_finding f
                  WHERE f.run_id = %(run)s AND f.severity = cause.severity AND f.rule = cause.rule
                    AND f.field = cause.field LIMIT 1) sample

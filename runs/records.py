@@ -148,7 +148,7 @@ def _beyond(viewer: Viewer, wanted: Wanted, edge: Key | None, limit: int, *, bac
     order = ("-source_id", "-part") if backward else ("source_id", "part")
     rows: list[TrackedRecord] = []
     for object_id in sorted(wanted.objects, reverse=backward):
-        place = _side(wanted.project_id, object_id, edge, backward=backward)
+        place = _side(object_id, edge, backward=backward)
         if place is not None:
             query = narrowed(viewer, wanted).filter(place, object=object_id).order_by(*order)
             rows.extend(query[: limit - len(rows)])
@@ -157,16 +157,18 @@ def _beyond(viewer: Viewer, wanted: Wanted, edge: Key | None, limit: int, *, bac
     return rows
 
 
-def _side(project_id: int, object_id: int, edge: Key | None, *, backward: bool) -> Q | None:
+def _side(object_id: int, edge: Key | None, *, backward: bool) -> Q | None:
     """What of this object lies beyond the edge: all (an empty Q), a part, or None."""
     if edge is None:
         return Q()
     if object_id != edge[0]:
         return Q() if (object_id < edge[0]) == backward else None
-    # The first condition bounds the walk along either index, the second is exact where ids are equal.
+    # The first condition bounds the walk along either index, the second is exact where ids are equal. (One
+    # comparison of rows would be exact alone, but makes the planner guess wrong about the index to take.)
+    _, source_id, part = edge
     if backward:
-        return Q(source_id__lte=edge[1]) & Q(pk__lt=(project_id, *edge))
-    return Q(source_id__gte=edge[1]) & Q(pk__gt=(project_id, *edge))
+        return Q(source_id__lte=source_id) & (Q(source_id__lt=source_id) | Q(part__lt=part))
+    return Q(source_id__gte=source_id) & (Q(source_id__gt=source_id) | Q(part__gt=part))
 
 
 def _encode(record: TrackedRecord) -> str:
