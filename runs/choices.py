@@ -7,6 +7,7 @@ from django.db import models
 
 class RunKind(models.TextChoices):
     LOAD = "load", "Load"
+    ROLLBACK = "rollback", "Rollback"
 
 
 class RunState(models.TextChoices):
@@ -60,6 +61,14 @@ class RecordState(models.TextChoices):
     DEFERRED = "deferred", "Deferred"
     REJECTED = "rejected", "Rejected"
     SKIPPED = "skipped", "Skipped"
+    CONFLICT = "conflict", "Conflict"
+    ROLLED_BACK = "rolled_back", "Rolled back"
+
+
+OUTCOMES = ("created", "updated", "unchanged", "deferred", "rejected", "skipped")
+"""What may become of a record that is loaded; a chunk counts each."""
+UNDOINGS = ("deleted", "updated", "unchanged", "deferred", "rejected", "skipped", "conflicts")
+"""What may become of a record that is rolled back; ``updated`` then means restored."""
 
 
 class EventLevel(models.TextChoices):

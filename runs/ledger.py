@@ -8,7 +8,7 @@ Frames here are what the engine's steps hand over:
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import polars as pl
 from django.db import connection, transaction
@@ -22,10 +22,17 @@ from runs.leases import Lease
 from runs.models import Finding
 
 OUTCOME_COLUMNS = ("source_id", "part", "state", "target_id", "key", "hash", "code", "reason")
+UNDONE_COLUMNS = ("source_id", "part", "state", "code", "reason", "gone")
 FINDING_COLUMNS = ("source_id", "part", "field", "value", "rule", "message", "severity")
 KNOWN_SCHEMA = {
     **dict.fromkeys(("source_id", "part", "target_id", "key", "hash", "state"), pl.String),
     "touched_by": pl.Int64,
+}
+
+
+WRITTEN_SCHEMA = {
+    **dict.fromkeys(("source_id", "part", "target_id", "key", "hash"), pl.String),
+    "latest": pl.Boolean,
 }
 
 
@@ -42,7 +49,10 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What became of a chunk's records; they add up to the chunk's ``records``."""
+    """What became of a chunk's records; they add up to the chunk's ``records``.
+
+    ``deleted`` and ``conflicts`` occur in rollbacks, where ``updated`` means restored.
+    """
 
     created: int = 0
     updated: int = 0
@@ -50,6 +60,8 @@ class Counts:
     deferred: int = 0
     rejected: int = 0
     skipped: int = 0
+    deleted: int = 0
+    conflicts: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,18 +133,50 @@ def record(
     Raises LeaseLost, and then nothing is written.
     """
     with transaction.atomic():
-        leases.settle(
-            chunk,
-            """state = 'loaded', created = %s, updated = %s, unchanged = %s, deferred = %s, rejected = %s,
-               skipped = %s, loaded_at = coalesce(loaded_at, clock_timestamp()),
-               relinked_at = CASE WHEN %s THEN clock_timestamp() END""",
-            [
-                counts.created, counts.updated, counts.unchanged, counts.deferred, counts.rejected, counts.skipped,
-                relinked,
-            ],
-        )  # fmt: skip
+        _settle_loaded(chunk, counts, relinked=relinked)
         track(place, chunk.id, outcomes)
         _replace_findings(place, chunk.id, Finding.Phase.LOAD, findings)
+
+
+def undone(
+    chunk: Lease, place: Place, outcomes: pl.DataFrame, findings: pl.DataFrame, counts: Counts, *, relinked: bool
+) -> None:
+    """Commit what became of records that were taken back, as ``record`` does.
+
+    ``outcomes`` has ``source_id, part, state, code, reason`` and ``gone`` (Boolean): gone records leave the
+    id map. Whatever was rolled back loses its hash, so that a later run writes it again.
+    """
+    with transaction.atomic(), connection.cursor() as cursor:
+        _settle_loaded(chunk, counts, relinked=relinked)
+        cursor.execute(
+            """CREATE TEMP TABLE IF NOT EXISTS ledger_undone (source_id text, part text, state text, code text,
+               reason text, gone boolean)"""
+        )
+        cursor.execute("TRUNCATE ledger_undone")
+        copy_frame(cursor.cursor, sql.Identifier("ledger_undone"), outcomes.select(UNDONE_COLUMNS))
+        cursor.execute(
+            """UPDATE runs_trackedrecord known
+                  SET state = u.state, code = u.code, reason = u.reason, run_id = %s,
+                      target_id = CASE WHEN u.gone THEN NULL ELSE known.target_id END,
+                      hash = CASE WHEN u.state = 'rolled_back' THEN NULL ELSE known.hash END,
+                      chunks = CASE WHEN known.chunks @> ARRAY[%s::bigint] THEN known.chunks
+                                    ELSE known.chunks || %s::bigint END
+                 FROM ledger_undone u
+                WHERE known.project_id = %s AND known.object_id = %s
+                  AND known.source_id = u.source_id AND known.part = u.part""",
+            [place.run_id, chunk.id, chunk.id, place.project_id, place.object_id],
+        )
+        _replace_findings(place, chunk.id, Finding.Phase.LOAD, findings)
+
+
+def _settle_loaded(chunk: Lease, counts: Counts, *, relinked: bool) -> None:
+    names = [field.name for field in fields(counts)]
+    leases.settle(
+        chunk,
+        f"""state = 'loaded', loaded_at = coalesce(loaded_at, clock_timestamp()),
+            relinked_at = CASE WHEN %s THEN clock_timestamp() END, {", ".join(f"{name} = %s" for name in names)}""",
+        [relinked, *(getattr(counts, name) for name in names)],
+    )
 
 
 def verified(chunk: Lease, place: Place, verdict: Verdict, findings: pl.DataFrame) -> None:
@@ -161,6 +205,26 @@ def known(place: Place, source_ids: pl.Series) -> pl.DataFrame:
             [place.project_id, place.object_id, place.part, source_ids.to_list()],
         )
         return pl.DataFrame(cursor.fetchall(), schema=KNOWN_SCHEMA, orient="row")
+
+
+def written_by(place: Place, chunk_id: int, source_ids: pl.Series) -> pl.DataFrame:
+    """The records that this chunk wrote to the target and that are still on our books there.
+
+    Columns ``source_id, part, target_id, key, hash`` (String) and ``latest`` (Boolean): no later chunk
+    touched the record.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """SELECT source_id, part, target_id, key, replace(hash::text, '-', ''), chunks[cardinality(chunks)] = %s
+                 FROM runs_trackedrecord
+                WHERE project_id = %s AND object_id = %s AND part = %s AND source_id = ANY(%s)
+                  AND chunks @> ARRAY[%s::bigint] AND target_id IS NOT NULL AND state <> 'rolled_back'
+                  AND NOT (state IN ('rejected', 'skipped') AND chunks[cardinality(chunks)] = %s)""",
+            [
+                chunk_id, place.project_id, place.object_id, place.part, source_ids.to_list(), chunk_id, chunk_id
+            ],
+        )  # fmt: skip
+        return pl.DataFrame(cursor.fetchall(), schema=WRITTEN_SCHEMA, orient="row")
 
 
 def id_map(project_id: int, object_ids: Sequence[int], source_ids: pl.Series) -> pl.DataFrame:

@@ -33,6 +33,7 @@ class Run(Leased):
 
     project = models.ForeignKey("projects.Project", on_delete=models.PROTECT, related_name="runs")
     kind = models.CharField(max_length=12, choices=RunKind, default=RunKind.LOAD)
+    undoes = models.ForeignKey("self", on_delete=models.CASCADE, null=True, blank=True, related_name="rollbacks")
     state = models.CharField(max_length=24, choices=RunState, default=RunState.QUEUED)
     reason = models.TextField(blank=True, help_text="Why the run stands where it does, for staff.")
     started_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+")
@@ -55,6 +56,11 @@ class Run(Leased):
             ),
             models.CheckConstraint(condition=models.Q(state__in=RunState.values), name="run_state_known"),
             models.CheckConstraint(condition=models.Q(kind__in=RunKind.values), name="run_kind_known"),
+            models.CheckConstraint(
+                condition=models.Q(kind=RunKind.ROLLBACK, undoes__isnull=False)
+                | (~models.Q(kind=RunKind.ROLLBACK) & models.Q(undoes__isnull=True)),
+                name="rollback_undoes_a_run",
+            ),
         )
         permissions = (("control_run", "Can start, pause, resume and cancel runs"),)
 
@@ -109,7 +115,7 @@ class Chunk(Leased):
     ``payload`` holds the source frame and ``before`` the target's rows as they were before we first wrote
     (columns of ``Target.fetch``), both as sealed Parquet. ``before`` is committed before anything is sent:
     its presence is the intent to write these keys, and after a crash it tells created from updated.
-    The six outcome counts add up to ``records`` once the chunk is loaded.
+    The outcome counts add up to ``records`` once the chunk is loaded.
     """
 
     run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="chunks")
@@ -125,6 +131,8 @@ class Chunk(Leased):
     deferred = models.PositiveIntegerField(default=0, db_default=0)
     rejected = models.PositiveIntegerField(default=0, db_default=0)
     skipped = models.PositiveIntegerField(default=0, db_default=0)
+    deleted = models.PositiveIntegerField(default=0, db_default=0)
+    conflicts = models.PositiveIntegerField(default=0, db_default=0)
     verified_records = models.PositiveIntegerField(default=0, db_default=0)
     verified_fields = models.PositiveIntegerField(default=0, db_default=0)
     missing = models.PositiveIntegerField(default=0, db_default=0)
@@ -150,6 +158,8 @@ class Chunk(Leased):
                     + models.F("deferred")
                     + models.F("rejected")
                     + models.F("skipped")
+                    + models.F("deleted")
+                    + models.F("conflicts")
                 ),
                 name="chunk_accounts_for_every_record",
             ),

@@ -12,10 +12,9 @@ from functools import cached_property
 from django.db import connection
 from django.db.models.functions import Now
 
-from runs.choices import OPEN, RunState
+from runs.choices import OPEN, OUTCOMES, RunState
 from runs.models import Run, RunEvent, WorkerHost
 
-OUTCOMES = ("created", "updated", "unchanged", "deferred", "rejected", "skipped")
 PASSES = 3
 """A record is done once it was read, loaded and verified."""
 SHORT_WINDOW = 60.0

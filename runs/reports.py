@@ -5,9 +5,8 @@ from typing import Any
 
 from django.db.models import Sum
 
+from runs.choices import OUTCOMES
 from runs.models import Chunk, Run, Step
-
-OUTCOMES = ("created", "updated", "unchanged", "deferred", "rejected", "skipped")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +79,8 @@ def figures(run: Run) -> RunFigures:
     run = Run.objects.get(pk=run.pk)
     steps = list(run.steps.all())
     totals_of = {f"{name}_sum": Sum(name, default=0) for name in OUTCOMES}
-    sums: dict[int, Any] = {row["step"]: row for row in Chunk.objects.filter(run=run).values("step").annotate(**totals_of).order_by()}
+    by_step = Chunk.objects.filter(run=run).values("step").annotate(**totals_of).order_by()
+    sums: dict[int, Any] = {row["step"]: row for row in by_step}
     objects = tuple(_object(step, sums.get(step.pk, {})) for step in steps)
     totals = {name: sum(getattr(item, name) for item in objects) for name in ("read", *OUTCOMES)}
     took = (run.finished_at - run.started_at).total_seconds() if run.finished_at and run.started_at else 0.0

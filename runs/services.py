@@ -3,12 +3,14 @@
 Nothing is sent to a worker here: a run has places for workers, and worker hosts fill empty places.
 """
 
+from typing import Any
+
 from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
 
 from projects.models import Project
 from runs import ledger, transitions
-from runs.choices import RunKind, RunState
+from runs.choices import OPEN, RunKind, RunState
 from runs.models import Chunk, Driver, Run, Step
 
 DRIVERS = 2
@@ -22,9 +24,13 @@ class RunRefused(Exception):
 @transaction.atomic
 def start_run(project: Project, *, user: User | None = None, drivers: int = DRIVERS) -> Run:
     """Queue a load of the project, with so many places for workers. Raises RunRefused where a run is open."""
+    return _queue(project, user, drivers, kind=RunKind.LOAD)
+
+
+def _queue(project: Project, user: User | None, drivers: int, **given: Any) -> Run:
     try:
         with transaction.atomic():
-            run = Run.objects.create(project=project, kind=RunKind.LOAD, started_by=user)
+            run = Run.objects.create(project=project, started_by=user, **given)
     except IntegrityError as error:
         open_run = Run.objects.filter(project=project, finished_at=None).first()
         raise RunRefused(
@@ -32,6 +38,18 @@ def start_run(project: Project, *, user: User | None = None, drivers: int = DRIV
         ) from error
     Driver.objects.bulk_create(Driver(run=run, slot=slot) for slot in range(drivers))
     return run
+
+
+@transaction.atomic
+def start_rollback(undone: Run, *, user: User | None = None, drivers: int = DRIVERS) -> Run:
+    """Queue taking back what a run wrote. Raises RunRefused where a run is open or there is nothing to take back."""
+    if undone.kind != RunKind.LOAD:
+        raise RunRefused(f"{undone} is a rollback itself; start a load to bring its records again.")
+    if undone.state in OPEN:
+        raise RunRefused(f"{undone} is not finished; cancel it or let it end before rolling it back.")
+    if not Chunk.objects.filter(run=undone, before__isnull=False).exists():
+        raise RunRefused(f"{undone} wrote nothing, or its before-images are not kept any more.")
+    return _queue(undone.project, user, drivers, kind=RunKind.ROLLBACK, undoes=undone)
 
 
 def pause_run(run: Run) -> None:

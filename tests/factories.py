@@ -91,7 +91,7 @@ def chunk(of: Step, rows: Sequence[Mapping[str, str | None]], **given: Any) -> C
     return Chunk.objects.create(run=of.run, step=of, **{**defaults, **given})
 
 
-def track(of: Chunk, *records: dict[str, str | None]) -> None:
+def track(of: Chunk, *records: Mapping[str, str | None]) -> None:
     """Put records into the ledger as if ``of`` had loaded them; each needs ``source_id`` and ``state``."""
     place = ledger.Place(of.run.project_id, of.step.object_id, of.run_id, of.step_id)
     ledger.ensure_partition(of.run.project_id)

@@ -54,11 +54,12 @@ def _differences(pairs: pl.DataFrame, name: str) -> pl.DataFrame:
 def _json_differences(pairs: pl.DataFrame, name: str) -> pl.DataFrame:
     """Only values that are spelled differently are parsed."""
     doubtful = pairs.filter(~pl.col(name).eq_missing(pl.col(f"{name}·actual")))
-    expected, actual = _canonical(doubtful[name]), _canonical(doubtful[f"{name}·actual"])
+    expected, actual = canonical_json(doubtful[name]), canonical_json(doubtful[f"{name}·actual"])
     return _told(doubtful.filter(~expected.eq_missing(actual)), name, "json_value")
 
 
-def _canonical(texts: pl.Series) -> pl.Series:
+def canonical_json(texts: pl.Series) -> pl.Series:
+    """JSON texts spelled one way: sorted keys, no spaces; null stays null."""
     return pl.Series(
         [
             None if text is None else orjson.dumps(orjson.loads(text), option=orjson.OPT_SORT_KEYS).decode()

@@ -9,6 +9,7 @@ import logging
 import random
 import uuid
 from collections.abc import Callable
+from dataclasses import dataclass
 from enum import StrEnum
 
 from django.db import InterfaceError, OperationalError, transaction
@@ -20,7 +21,8 @@ from orgs.sealing import SealBroken
 from projects.mapping.problems import MappingInvalid
 from projects.ordering import OrderImpossible
 from runs import events, leases, transitions
-from runs.choices import EventLevel, RunState
+from runs.choices import EventLevel, RunKind, RunState
+from runs.engine import rollback
 from runs.engine.extract import extract
 from runs.engine.finish import finish
 from runs.engine.load import load
@@ -29,7 +31,7 @@ from runs.engine.reconcile import reconcile
 from runs.engine.relink import relink
 from runs.engine.session import Session
 from runs.engine.work import Task, Work, held, next_work
-from runs.leases import LeaseLost
+from runs.leases import Lease, LeaseLost
 from runs.models import Run
 
 logger = logging.getLogger(__name__)
@@ -108,23 +110,41 @@ def _perform(session: Session, work: Work, stop: Callable[[], bool]) -> None:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """What each task means for one kind of run."""
+
+    plan: Callable[[Session, Lease], None]
+    extract: Callable[..., bool]
+    load: Callable[[Session, Lease], None]
+    relink: Callable[[Session, Lease], None]
+    reconcile: Callable[[Session, Lease], None]
+
+
+PIPELINES = {
+    RunKind.LOAD: Pipeline(plan, extract, load, relink, reconcile),
+    RunKind.ROLLBACK: Pipeline(rollback.plan, rollback.gather, rollback.undo, rollback.delete_again, rollback.prove),
+}
+
+
 def _do(session: Session, work: Work, stop: Callable[[], bool]) -> None:
+    pipeline = PIPELINES[RunKind(session.run.kind)]
     match work.task:
         case Task.PLAN:
-            plan(session, work.lease)
+            pipeline.plan(session, work.lease)
         case Task.EXTRACT:
-            _extract(session, work, stop)
+            _extract(pipeline, session, work, stop)
         case Task.LOAD:
-            load(session, work.lease)
+            pipeline.load(session, work.lease)
         case Task.RELINK:
-            relink(session, work.lease)
+            pipeline.relink(session, work.lease)
         case Task.RECONCILE:
-            reconcile(session, work.lease)
+            pipeline.reconcile(session, work.lease)
         case Task.FINISH:
             finish(session, work.lease)
 
 
-def _extract(session: Session, work: Work, stop: Callable[[], bool]) -> None:
+def _extract(pipeline: Pipeline, session: Session, work: Work, stop: Callable[[], bool]) -> None:
     pages = 0
 
     def enough() -> bool:
@@ -132,7 +152,7 @@ def _extract(session: Session, work: Work, stop: Callable[[], bool]) -> None:
         pages += 1
         return pages >= EXTRACT_PAGES or stop() or not settle(session.run.pk)
 
-    extract(session, work.lease, stop=enough)
+    pipeline.extract(session, work.lease, stop=enough)
     leases.release(work.lease, attempts=0)
 
 

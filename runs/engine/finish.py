@@ -4,7 +4,7 @@ from django.db import transaction
 from django.db.models import Sum
 
 from runs import leases, transitions
-from runs.choices import ChunkState, EventLevel, RunState
+from runs.choices import ChunkState, EventLevel, RunKind, RunState
 from runs.engine.reconcile import extra
 from runs.engine.session import Session
 from runs.leases import Lease
@@ -14,28 +14,25 @@ from runs.models import Chunk, Step
 def finish(session: Session, lease: Lease) -> None:
     """End the run as completed, completed with record errors, or failed. Raises connector errors and LeaseLost."""
     steps = list(session.run.steps.all())
-    found = {step.pk: extra(session, step) for step in steps}
+    undoing = session.run.kind == RunKind.ROLLBACK
+    found = {step.pk: None if undoing else extra(session, step) for step in steps}
     with transaction.atomic():
         leases.settle(lease, "reason = reason", [])
         for step in steps:
             step.extra = found[step.pk]
         Step.objects.bulk_update(steps, ["extra"])
-        state, reason, level = _verdict(session.run.pk, sum(count or 0 for count in found.values()))
+        verdict = _undone if undoing else _loaded
+        state, reason, level = verdict(session.run.pk, sum(count or 0 for count in found.values()))
         transitions.move(session.run.pk, state, reason=reason, level=level)
 
 
-def _verdict(run_id: int, extras: int) -> tuple[RunState, str, EventLevel]:
-    chunks = Chunk.objects.filter(run_id=run_id)
-    failed = chunks.filter(state=ChunkState.FAILED).aggregate(n=Sum("records", default=0))["n"]
-    if failed:
-        reason = f"{failed:,} records could not be loaded although every one was tried; see the events, then resume."
-        return RunState.FAILED, reason, EventLevel.ERROR
-    total = chunks.aggregate(
-        records=Sum("records", default=0),
-        rejected=Sum("rejected", default=0),
-        deferred=Sum("deferred", default=0),
-        wrong=Sum("missing", default=0) + Sum("mismatches", default=0),
-    )
+Verdict = tuple[RunState, str, EventLevel]
+
+
+def _loaded(run_id: int, extras: int) -> Verdict:
+    total = _totals(run_id)
+    if total["failed"]:
+        return _set_aside(total["failed"])
     troubles = [
         f"{total['rejected']:,} rejected" if total["rejected"] else "",
         f"{total['deferred']:,} waiting for a parent" if total["deferred"] else "",
@@ -50,3 +47,34 @@ def _verdict(run_id: int, extras: int) -> tuple[RunState, str, EventLevel]:
         f"All {total['records']:,} records are in the target and read back equal.",
         EventLevel.INFO,
     )
+
+
+def _undone(run_id: int, _extras: int) -> Verdict:
+    total = _totals(run_id)
+    if total["failed"]:
+        return _set_aside(total["failed"])
+    done = f"{total['deleted']:,} records deleted and {total['updated']:,} restored"
+    troubles = [
+        f"{total['conflicts']:,} left alone because they were changed since" if total["conflicts"] else "",
+        f"{total['skipped']:,} deleted by somebody else meanwhile" if total["skipped"] else "",
+        f"{total['rejected'] + total['deferred']:,} refused" if total["rejected"] + total["deferred"] else "",
+        f"{total['wrong']:,} not as they were on reading back" if total["wrong"] else "",
+    ]
+    named = ", ".join(trouble for trouble in troubles if trouble)
+    if named:
+        return RunState.COMPLETED_WITH_ERRORS, f"{done}; {named}.", EventLevel.WARNING
+    return RunState.COMPLETED, f"{done}, and proven by reading back.", EventLevel.INFO
+
+
+def _totals(run_id: int) -> dict[str, int]:
+    chunks = Chunk.objects.filter(run_id=run_id)
+    names = ("records", "rejected", "deferred", "updated", "skipped", "deleted", "conflicts", "missing", "mismatches")
+    total = chunks.aggregate(**{f"{name}_sum": Sum(name, default=0) for name in names})
+    found = {name: int(total[f"{name}_sum"]) for name in names}
+    failed = chunks.filter(state=ChunkState.FAILED).aggregate(records=Sum("records", default=0))["records"]
+    return {**found, "wrong": found["missing"] + found["mismatches"], "failed": failed}
+
+
+def _set_aside(records: int) -> Verdict:
+    reason = f"{records:,} records could not be done although every one was tried; see the events, then resume."
+    return RunState.FAILED, reason, EventLevel.ERROR

@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from functools import cached_property
 
+import polars as pl
 from django.db.models import F
 
 from connectors.base import Source, Target
@@ -21,7 +22,7 @@ from runs.ledger import Place
 from runs.models import Run, Step
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Bench:
     """One step's tools: its mapping, compiled against the schemas the run started with."""
 
@@ -40,6 +41,12 @@ class Bench:
         """The target fields without the key."""
         return tuple(name for name in self.compiled.target_fields if name != self.mapping.key)
 
+    @cached_property
+    def content_schema(self) -> pl.Schema:
+        """The types in which the mapping gives the target fields."""
+        empty = pl.DataFrame(schema=dict.fromkeys(self.compiled.source_fields, pl.String))
+        return self.compiled.apply(empty, {}).rows.select(self.compiled.target_fields).schema
+
     @property
     def json_fields(self) -> frozenset[str]:
         return frozenset(field.name for field in self.compiled.fields if field.info.type is FieldType.JSON)
@@ -53,7 +60,7 @@ class Session(AbstractContextManager["Session"]):
     """Opened lazily, closed together; counts the requests it caused into the run."""
 
     def __init__(self, run_id: int) -> None:
-        self.run = Run.objects.select_related("project__source", "project__target").get(pk=run_id)
+        self.run = Run.objects.select_related("project__source", "project__target", "undoes").get(pk=run_id)
         self._stack = ExitStack()
         self._benches: dict[int, Bench] = {}
 

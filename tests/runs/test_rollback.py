@@ -1,0 +1,161 @@
+"""Taking a run back: what it created goes, what it changed returns, what people edited since stays."""
+
+import copy
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from connectors.errors import Unavailable
+from projects.models import Project
+from runs import services
+from runs.choices import RecordState, RunState
+from runs.models import Chunk, Finding, Run, TrackedRecord
+from tests import factories
+from tests.fakes import World, failing, schema
+from tests.runs.test_engine import ACCOUNTS, CONTACTS, drive, family, totals, tracked
+
+
+def snapshot(world: World) -> dict[str, dict[str, dict[str, object]]]:
+    return {name: copy.deepcopy(rows) for name, rows in world.rows.items() if rows}
+
+
+def outcome(run: Run) -> dict[str, int]:
+    names = ("deleted", "updated", "unchanged", "deferred", "rejected", "skipped", "conflicts")
+    found = {name: sum(getattr(chunk, name) for chunk in Chunk.objects.filter(run=run)) for name in names}
+    return {name: count for name, count in found.items() if count}
+
+
+def test_a_run_that_created_everything_leaves_nothing(world: World, project: Project) -> None:
+    family(world, project)
+    loaded = drive(services.start_run(project))
+    run = drive(services.start_rollback(loaded))
+    assert (run.state, run.reason) == (
+        RunState.COMPLETED,
+        "9 records deleted and 0 restored, and proven by reading back.",
+    )
+    assert snapshot(world) == {}
+    assert outcome(run) == {"deleted": 9}
+    assert {record.state for record in tracked(project, "Account").values()} == {RecordState.ROLLED_BACK}
+
+
+def test_what_was_there_before_is_restored_to_the_last_field(world: World, project: Project) -> None:
+    family(world, project)
+    drive(services.start_run(project))
+    before = snapshot(world)
+    for record in world.records["Account"]:
+        record["Name"] = f"New {record['Name']}"
+    world.add(ACCOUNTS, {"Id": "A9", "Name": "Newcomer", "ParentId": "A0"})
+    changed = drive(services.start_run(project))
+    assert totals(changed) == {"read": 10, "created": 1, "updated": 4, "unchanged": 5}
+    run = drive(services.start_rollback(changed))
+    assert outcome(run) == {"deleted": 1, "updated": 4}
+    assert snapshot(world) == before
+    assert run.state == RunState.COMPLETED
+
+
+def test_what_people_edited_since_is_spared_and_listed_with_both_values(world: World, project: Project) -> None:
+    family(world, project)
+    loaded = drive(services.start_run(project))
+    world.rows["contact"]["C2"]["name"] = "Edited by hand"
+    run = drive(services.start_rollback(loaded))
+    assert run.state == RunState.COMPLETED_WITH_ERRORS
+    assert run.reason == "8 records deleted and 0 restored; 1 left alone because they were changed since."
+    assert list(snapshot(world)) == ["contact"]
+    assert list(world.rows["contact"]) == ["C2"]
+    found = Finding.objects.get(run=run, rule="edited")
+    assert (found.source_id, found.field, found.value) == ("C2", "name", "Edited by hand")
+    assert found.message == "name: we wrote C 2, the target holds Edited by hand."
+    assert tracked(project, "Contact")["C2"].state == RecordState.CONFLICT
+
+
+def test_what_somebody_deleted_since_is_noted(world: World, project: Project) -> None:
+    family(world, project)
+    loaded = drive(services.start_run(project))
+    del world.rows["contact"]["C1"]
+    run = drive(services.start_rollback(loaded))
+    assert outcome(run) == {"deleted": 8, "skipped": 1}
+    assert tracked(project, "Contact")["C1"].reason == "Somebody deleted the record in the target since."
+    assert snapshot(world) == {}
+
+
+def test_an_older_run_does_not_undo_what_a_later_one_wrote(world: World, project: Project) -> None:
+    family(world, project)
+    first = drive(services.start_run(project))
+    world.records["Contact"][0]["Name"] = "Later"
+    later = drive(services.start_run(project))
+    run = drive(services.start_rollback(first))
+    assert outcome(run) == {"deleted": 8, "conflicts": 1}
+    assert tracked(project, "Contact")["C0"].code == "written_later"
+    assert world.rows["contact"]["C0"]["name"] == "Later"
+    assert later.state == RunState.COMPLETED
+
+
+@pytest.mark.parametrize("moment", ["before_write", "after_write"])
+def test_an_interrupted_rollback_goes_on_and_counts_right(world: World, project: Project, moment: str) -> None:
+    family(world, project)
+    drive(services.start_run(project))
+    before = snapshot(world)
+    for record in world.records["Contact"]:
+        record["Name"] = "Changed"
+    changed = drive(services.start_run(project))
+    setattr(world, moment, failing(2, Unavailable("The target did not answer.")))
+    run = drive(services.start_rollback(changed))
+    assert outcome(run) == {"updated": 5}
+    assert snapshot(world) == before
+    assert run.state == RunState.COMPLETED
+
+
+def test_a_load_after_a_rollback_brings_everything_again(world: World, project: Project) -> None:
+    family(world, project)
+    loaded = drive(services.start_run(project))
+    held = snapshot(world)
+    drive(services.start_rollback(loaded))
+    again = drive(services.start_run(project))
+    assert totals(again) == {"read": 9, "created": 9}
+    assert {name: set(rows) for name, rows in snapshot(world).items()} == {
+        name: set(rows) for name, rows in held.items()
+    }
+
+
+def test_refused_records_are_not_touched(world: World, project: Project) -> None:
+    family(world, project)
+    world.refuse = lambda _, row: "No." if row.get("name") == "C 1" else None
+    loaded = drive(services.start_run(project))
+    run = drive(services.start_rollback(loaded))
+    assert outcome(run) == {"deleted": 8}
+    assert tracked(project, "Contact")["C1"].state == RecordState.REJECTED
+
+
+def test_what_cannot_be_rolled_back_is_refused_with_a_sentence(world: World, project: Project) -> None:
+    world.add(CONTACTS)
+    factories.project_object(project, "Contact")
+    queued = services.start_run(project)
+    with pytest.raises(services.RunRefused, match="is not finished"):
+        services.start_rollback(queued)
+    empty = drive(queued)
+    with pytest.raises(services.RunRefused, match="wrote nothing"):
+        services.start_rollback(empty)
+    world.add(schema("Contact", "Name"), {"Id": "C1", "Name": "x"})
+    loaded = drive(services.start_run(project))
+    undone = drive(services.start_rollback(loaded))
+    with pytest.raises(services.RunRefused, match="is a rollback itself"):
+        services.start_rollback(undone)
+    assert TrackedRecord.objects.get(project=project).target_id is None
+
+
+def test_the_command_previews_first_and_does_only_what_was_previewed(
+    world: World, project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    family(world, project)
+    loaded = drive(services.start_run(project))
+    call_command("rollback", str(loaded.pk))
+    shown = capsys.readouterr().out
+    assert "contact: 5 created (would be deleted), 0 changed (would be restored)" in shown
+    assert len(snapshot(world)) == 2
+    with pytest.raises(CommandError, match="The code is not that of this preview"):
+        call_command("rollback", str(loaded.pk), "--confirm", "guess")
+    call_command("rollback", str(loaded.pk), "--confirm", shown.split("--confirm ")[1].strip())
+    assert "9 records deleted and 0 restored, and proven by reading back." in capsys.readouterr().out
+    assert snapshot(world) == {}
+    with pytest.raises(CommandError, match="There is no run 999999"):
+        call_command("rollback", "999999")
