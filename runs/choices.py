@@ -7,6 +7,7 @@ from django.db import models
 
 class RunKind(models.TextChoices):
     LOAD = "load", "Load"
+    RETRY = "retry", "Retry"
     ROLLBACK = "rollback", "Rollback"
 
 
@@ -65,6 +66,8 @@ class RecordState(models.TextChoices):
     ROLLED_BACK = "rolled_back", "Rolled back"
 
 
+DUE = (RecordState.REJECTED, RecordState.DEFERRED)
+"""Records in these states still have to get to the target."""
 OUTCOMES = ("created", "updated", "unchanged", "deferred", "rejected", "skipped")
 """What may become of a record that is loaded; a chunk counts each."""
 UNDOINGS = ("deleted", "updated", "unchanged", "deferred", "rejected", "skipped", "conflicts")

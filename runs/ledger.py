@@ -9,6 +9,7 @@ Frames here are what the engine's steps hand over:
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 import polars as pl
 from django.db import connection, transaction
@@ -18,6 +19,7 @@ from psycopg.types.json import Jsonb
 from connectors.clients.postgresql import copy_frame
 from connectors.types import Cursor
 from runs import leases, payload
+from runs.choices import DUE
 from runs.leases import Lease
 from runs.models import Finding
 
@@ -45,6 +47,19 @@ class Place:
     run_id: int
     step_id: int
     part: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What a retry is limited to; blank means all. ``objects`` are ids of project objects."""
+
+    objects: tuple[int, ...] = ()
+    codes: tuple[str, ...] = ()
+    source_ids: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, stored: Mapping[str, Any]) -> "Scope":
+        return cls(**{name: tuple(values) for name, values in stored.items()})
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +240,34 @@ def written_by(place: Place, chunk_id: int, source_ids: pl.Series) -> pl.DataFra
             ],
         )  # fmt: skip
         return pl.DataFrame(cursor.fetchall(), schema=WRITTEN_SCHEMA, orient="row")
+
+
+def due(place: Place, scope: Scope, *, after_chunk: int) -> pl.DataFrame:
+    """Records that still have to get to the target, with the chunk that has their source record.
+
+    Columns ``source_id`` (String) and ``chunk`` (Int64), by chunk. Those this run has tried already are not
+    among them.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """SELECT source_id, chunks[cardinality(chunks)] FROM runs_trackedrecord
+                WHERE project_id = %(project)s AND object_id = %(object)s AND part = %(part)s
+                  AND state = ANY(%(due)s) AND run_id <> %(run)s AND chunks[cardinality(chunks)] > %(after)s
+                  AND (%(codes)s::text[] IS NULL OR code = ANY(%(codes)s))
+                  AND (%(ids)s::text[] IS NULL OR source_id = ANY(%(ids)s))
+                ORDER BY 2, 1""",
+            {
+                "project": place.project_id,
+                "object": place.object_id,
+                "part": place.part,
+                "run": place.run_id,
+                "due": list(DUE),
+                "after": after_chunk,
+                "codes": list(scope.codes) or None,
+                "ids": list(scope.source_ids) or None,
+            },
+        )
+        return pl.DataFrame(cursor.fetchall(), schema={"source_id": pl.String, "chunk": pl.Int64}, orient="row")
 
 
 def id_map(project_id: int, object_ids: Sequence[int], source_ids: pl.Series) -> pl.DataFrame:

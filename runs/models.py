@@ -37,6 +37,9 @@ class Run(Leased):
     state = models.CharField(max_length=24, choices=RunState, default=RunState.QUEUED)
     reason = models.TextField(blank=True, help_text="Why the run stands where it does, for staff.")
     started_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+")
+    scope = models.JSONField(
+        default=dict, db_default={}, blank=True, help_text="What a retry is limited to: objects, codes, source_ids."
+    )
     mapping_digest = models.CharField(
         max_length=64, blank=True, help_text="SHA-256 over the mappings this run follows."
     )

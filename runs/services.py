@@ -3,6 +3,7 @@
 Nothing is sent to a worker here: a run has places for workers, and worker hosts fill empty places.
 """
 
+from dataclasses import asdict
 from typing import Any
 
 from django.contrib.auth.models import User
@@ -10,8 +11,9 @@ from django.db import IntegrityError, transaction
 
 from projects.models import Project
 from runs import ledger, transitions
-from runs.choices import OPEN, RunKind, RunState
-from runs.models import Chunk, Driver, Run, Step
+from runs.choices import DUE, OPEN, RunKind, RunState
+from runs.ledger import Scope
+from runs.models import Chunk, Driver, Run, Step, TrackedRecord
 
 DRIVERS = 2
 """Places for workers at one run."""
@@ -38,6 +40,27 @@ def _queue(project: Project, user: User | None, drivers: int, **given: Any) -> R
         ) from error
     Driver.objects.bulk_create(Driver(run=run, slot=slot) for slot in range(drivers))
     return run
+
+
+@transaction.atomic
+def start_retry(
+    project: Project, scope: Scope | None = None, *, user: User | None = None, drivers: int = DRIVERS
+) -> Run:
+    """Queue another try of what was rejected or waits, from the staged data and with the mapping as it is now.
+
+    Records that are in the target are not sent again. Raises RunRefused where nothing is due or a run is open.
+    """
+    scope = scope or Scope()
+    due = TrackedRecord.objects.filter(project=project, state__in=DUE)
+    if scope.objects:
+        due = due.filter(object_id__in=scope.objects)
+    if scope.codes:
+        due = due.filter(code__in=scope.codes)
+    if scope.source_ids:
+        due = due.filter(source_id__in=scope.source_ids)
+    if not due.exists():
+        raise RunRefused("Nothing is due: no record of that choice was rejected or waits for a parent.")
+    return _queue(project, user, drivers, kind=RunKind.RETRY, scope=asdict(scope))
 
 
 @transaction.atomic

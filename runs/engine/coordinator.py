@@ -22,7 +22,7 @@ from projects.mapping.problems import MappingInvalid
 from projects.ordering import OrderImpossible
 from runs import events, leases, transitions
 from runs.choices import EventLevel, RunKind, RunState
-from runs.engine import rollback
+from runs.engine import retry, rollback
 from runs.engine.extract import extract
 from runs.engine.finish import finish
 from runs.engine.load import load
@@ -123,6 +123,7 @@ class Pipeline:
 
 PIPELINES = {
     RunKind.LOAD: Pipeline(plan, extract, load, relink, reconcile),
+    RunKind.RETRY: Pipeline(plan, retry.gather, load, relink, reconcile),
     RunKind.ROLLBACK: Pipeline(rollback.plan, rollback.gather, rollback.undo, rollback.delete_again, rollback.prove),
 }
 

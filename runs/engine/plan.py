@@ -17,6 +17,7 @@ from projects.mapping.specification import ObjectMapping
 from projects.models import ProjectObject
 from projects.ordering import Node, plan_order
 from runs import events, leases, ledger
+from runs.choices import RunKind
 from runs.engine.session import Session
 from runs.leases import Lease
 from runs.models import Run, Step
@@ -47,7 +48,7 @@ def plan(session: Session, lease: Lease) -> None:
     planned = [_check(session, chosen, sources[chosen.pk]) for chosen in objects]
     waves = _waves(planned)
     planned.sort(key=lambda item: (waves[item.object.pk], item.object.position, item.object.pk))
-    expected = [session.source.count(item.mapping.source_entity) for item in planned]
+    expected = [_expected(session, item) for item in planned]
     with transaction.atomic():
         leases.settle(lease, "planned_at = clock_timestamp(), mapping_digest = %s", [_digest(planned)])
         ledger.ensure_partition(session.run.project_id)
@@ -120,6 +121,13 @@ def _waves(planned: Sequence[Planned]) -> dict[int, int]:
         for item in planned
     ]
     return {int(name): number for number, wave in enumerate(plan_order(nodes).waves) for name in wave}
+
+
+def _expected(session: Session, item: Planned) -> int | None:
+    """How many records will be read; a retry reads what is due, which its staging counts."""
+    if session.run.kind == RunKind.RETRY:
+        return None
+    return session.source.count(item.mapping.source_entity)
 
 
 def _digest(planned: Sequence[Planned]) -> str:

@@ -1,0 +1,92 @@
+"""Bringing again what failed, and nothing else."""
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from projects.models import Project
+from runs import services
+from runs.choices import RecordState, RunState
+from runs.ledger import Scope
+from runs.models import Chunk, Run
+from tests import factories
+from tests.fakes import World, schema
+from tests.runs.test_engine import drive, family, totals, tracked
+
+
+@pytest.fixture
+def failed(world: World, project: Project) -> Run:
+    """A3 was refused, so that C3 and A2 wait for it; C1 was refused for another reason."""
+    family(world, project)
+    world.refuse = lambda _, row: "No." if row.get("name") in {"Account 3", "C 1"} else None
+    run = drive(services.start_run(project))
+    assert totals(run) == {"read": 9, "created": 5, "deferred": 2, "rejected": 2}
+    world.refuse = lambda *_: None
+    world.writes.clear()
+    return run
+
+
+def test_all_that_is_due_lands_and_what_waited_resolves(world: World, project: Project, failed: Run) -> None:
+    world.records.clear()  # staged data is enough: the source is not read again
+    run = drive(services.start_retry(project))
+    assert run.state == RunState.COMPLETED
+    assert totals(run) == {"read": 4, "created": 2, "updated": 2}
+    rows = world.rows
+    assert rows["account"]["A2"]["parentid"] == rows["account"]["A3"]["target_id"]
+    assert rows["contact"]["C3"]["accountid"] == rows["account"]["A3"]["target_id"]
+    assert sum(count for _, count in world.writes) == 4
+    with pytest.raises(services.RunRefused, match="Nothing is due"):
+        services.start_retry(project)
+
+
+def test_one_object_one_cause_or_a_list(world: World, project: Project, failed: Run) -> None:
+    contact = project.project_objects.get(source_entity="Contact")
+    run = drive(services.start_retry(project, Scope(objects=(contact.pk,), codes=("refused",))))
+    assert totals(run) == {"read": 1, "created": 1}
+    assert tracked(project, "Contact")["C1"].state == RecordState.LOADED
+    assert tracked(project, "Account")["A3"].state == RecordState.REJECTED
+    run = drive(services.start_retry(project, Scope(source_ids=("A3",))))
+    assert totals(run) == {"read": 1, "created": 1}
+    assert tracked(project, "Contact")["C3"].state == RecordState.DEFERRED
+
+
+def test_what_is_refused_again_stays_due_and_is_tried_once(world: World, project: Project, failed: Run) -> None:
+    world.refuse = lambda _, row: "Still no." if row.get("name") == "C 1" else None
+    run = drive(services.start_retry(project))
+    assert run.state == RunState.COMPLETED_WITH_ERRORS
+    assert totals(run) == {"read": 4, "created": 1, "updated": 2, "rejected": 1}
+    assert tracked(project, "Contact")["C1"].reason == "Still no."
+    world.refuse = lambda *_: None
+    assert totals(drive(services.start_retry(project))) == {"read": 1, "created": 1}
+
+
+def test_pausing_and_many_chunks_lose_nothing(world: World, project: Project) -> None:
+    world.page_size = 1
+    world.add(schema("Account", "Name"), *({"Id": f"A{n}", "Name": "x"} for n in range(30)))
+    factories.project_object(project, "Account")
+    world.refuse = lambda *_: "No."
+    drive(services.start_run(project))
+    world.refuse = lambda *_: None
+    run = services.start_retry(project)
+    world.after_write = lambda *_: services.pause_run(run) if Chunk.objects.filter(run=run).count() < 25 else None
+    drive(run)
+    world.after_write = lambda *_: None
+    if Run.objects.get(pk=run.pk).state == RunState.PAUSED:
+        services.resume_run(run)
+    assert totals(drive(run)) == {"read": 30, "created": 30}
+
+
+def test_a_mapping_that_needs_more_than_was_staged_asks_for_a_load(world: World, project: Project, failed: Run) -> None:
+    world.schemas["Contact"] = schema("Contact", *world.schemas["Contact"].fields, "Phone")
+    world.target_schemas.pop("contact")
+    run = drive(services.start_retry(project))
+    assert run.state == RunState.FAILED
+    assert run.reason.startswith("The mapping of Contact now reads Phone, which was not read")
+
+
+def test_the_command(world: World, project: Project, failed: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    call_command("retry", str(project.pk), "--code", "refused")
+    assert "2 records are in the target" in capsys.readouterr().out
+    with pytest.raises(CommandError, match="There is no project 999999"):
+        call_command("retry", "999999")
+    with pytest.raises(CommandError, match="Nothing is due"):
+        call_command("retry", str(project.pk), "--code", "unheard_of")
