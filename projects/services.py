@@ -1,10 +1,11 @@
 """The changes of projects: making one, choosing its objects, keeping definitions and mappings."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from django.db import transaction
 
-from connectors.base import Connector, Source
+from connectors.base import Connector, Source, Target
 from connectors.types import EntitySchema
 from orgs.models import Customer, Org
 from projects.definitions import schema_to_json
@@ -76,6 +77,57 @@ def adopt_entities(project: Project, source: Source, entities: Sequence[str] = (
         )
         for position, name in enumerate(entities or infos)
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """What a derived mapping leaves behind: one sentence per field that does not travel."""
+
+    entity: str
+    sentences: tuple[str, ...]
+
+
+def adopt_like(
+    project: Project, source: Source, target: Target, entities: Sequence[str], *, key: str = ""
+) -> tuple[list[ProjectObject], list[Left]]:
+    """Map entities that both systems have, field by field of the same name; nobody has to see the mapping.
+
+    ``key`` is the target's field for our external id; blank takes the one each target entity has, the
+    known names first. Raises ProjectInvalid where an entity has none. References to entities that are not
+    moved along stay behind and are told.
+    """
+    found = [_likeness(source.describe(name), target.describe(name), key, set(entities)) for name in entities]
+    with transaction.atomic():
+        chosen = [save_mapping(project, mapping, place) for place, (mapping, _) in enumerate(found)]
+    return chosen, [left for _, left in found]
+
+
+EXTERNAL_IDS = ("tc9_edc__External_ID_Data_Creation__c", "External_ID_Data_Creation__c", "External_Id__c")
+"""Names by which orgs know our external id, the likeliest first."""
+
+
+def _likeness(source: EntitySchema, target: EntitySchema, key: str, moved: set[str]) -> tuple[ObjectMapping, Left]:
+    name = source.entity.name
+    carriers = [field.name for field in target.fields if field.external_id and field.unique and field.writable]
+    chosen = key or next((known for known in (*EXTERNAL_IDS, *carriers) if known in carriers), "")
+    if chosen not in carriers:
+        raise ProjectInvalid(
+            f"{name} has no unique external-id field in the target by which its records could be found again; "
+            "create one there, then choose the object again."
+        )
+    apart = {
+        field.name: f"{field.name} points at {', '.join(field.references)}, which is not moved along."
+        for field in source.fields
+        if field.references and not moved & set(field.references)
+    }
+    within = EntitySchema(source.entity, tuple(field for field in source.fields if field.name not in apart))
+    like = derive.like(within, target, key=chosen)
+    told = (
+        *apart.values(),
+        *(f"{field} does not exist in the target." for field in like.without_twin),
+        *(f"{field} cannot be written in the target." for field in like.cannot_be_filled),
+    )
+    return like.mapping, Left(name, told)
 
 
 @transaction.atomic
