@@ -154,9 +154,12 @@ def _mapped(chunk: Chunk, row: pl.DataFrame) -> Side:
         return Side(sentence=str(error))
     if mapped.content.height:
         return Side(_values(mapped.content))
-    for frame, column in ((mapped.transformed.findings, "message"), (mapped.transformed.skipped, "reason")):
-        if frame.height:
-            return Side(sentence=" ".join(frame[column].unique(maintain_order=True).to_list()))
+    found, skipped = mapped.transformed.findings, mapped.transformed.skipped
+    if found.height:
+        told = found.select(pl.format("{}: {}", "field", "message")).to_series().unique(maintain_order=True)
+        return Side(sentence=" ".join(told.to_list()))
+    if skipped.height:
+        return Side(sentence=" ".join(skipped["reason"].unique(maintain_order=True).to_list()))
     return Side(sentence="The record waits for a parent that is not in the target yet.")
 
 

@@ -155,6 +155,11 @@ class RunProgress:
         return [(name, sum(item.outcomes[place] for item in self.objects)) for place, name in enumerate(OUTCOMES)]
 
     @property
+    def seen_outcomes(self) -> list[str]:
+        """The outcomes that some record has, for columns."""
+        return [name for name, number in self.outcomes if number]
+
+    @property
     def segments(self) -> list[Segment]:
         accounted = sum(count for _, count in self.outcomes)
         return _segments([*self.outcomes, ("waiting", max(0, self.read - accounted))], self.total)
