@@ -143,7 +143,7 @@ def _explained(program: str, said: str, place: Place, log_offset: int) -> Databa
         return DatabaseUnavailable(
             f"The disk that holds {place.var} is full; free some space or point MF_VAR_DIR elsewhere, and run again."
         )
-    reason = _reason(logged) or _last_line(said)
+    reason = _reason(logged) or _complaint(said)
     return DatabaseUnavailable(
         f"The embedded database in {place.data} did not start ({program}: {reason}); mend that and run again, "
         "or set DATABASE_URL to a server of your own."
@@ -159,9 +159,11 @@ def _reason(logged: str) -> str:
     return "; ".join(lines[max(fatal[-1] - 1, 0) : fatal[-1] + 1])
 
 
-def _last_line(text: str) -> str:
-    lines = text.strip().splitlines()
-    return lines[-1].strip() if lines else "no reason given"
+def _complaint(said: str) -> str:
+    """The first complaint of a program, for what follows is its cleaning up; else its last line."""
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    complaints = [line for line in lines if any(word in line for word in ("FATAL:", "PANIC:", "error:", "signal "))]
+    return next(iter(complaints or lines[-1:]), "no reason given")
 
 
 def size_of(path: Path) -> int:
