@@ -12,6 +12,7 @@ from datetime import timedelta
 
 from django.conf import settings
 from django.db import connection, transaction
+from django.db.models import F
 from django.db.models.expressions import CombinedExpression
 from django.db.models.functions import Now
 from django_q.tasks import async_task
@@ -27,22 +28,25 @@ IDLE_SECONDS = 2.0
 IDLE_POLL_SECONDS = 0.2
 CALL_AGAIN_SECONDS = 10
 """A call nobody answered for so long is repeated; a place left for lack of work is called again then, too."""
+LOOK_SECONDS = 1.0
+"""How often, at most, a driver asks whether its place is still its own; it also renews the place then."""
 
 
-def drive(driver_id: int, *, clock: Clock | None = None) -> None:
+def drive(driver_id: int, *, clock: Clock | None = None, steady: Callable[[], float] = time.monotonic) -> None:
     """Take the place and work for one time box; the successor is called in the transaction that leaves it.
 
-    Returns at once where the place is taken. Raises only where our own database is out of reach.
+    Returns at once where the place is taken or this host is not called to it any more. Raises only where our
+    own database is out of reach. ``steady`` counts seconds and never jumps, unlike a clock.
     """
     clock = clock or SystemClock()
     place = _take(driver_id)
     if place is None:
         return
     run_id, fence = place
-    progress = _work(run_id, _time_box(driver_id, fence), clock)
+    progress = _work(run_id, _time_box(driver_id, fence, steady), clock)
     with transaction.atomic():
-        if _leave(driver_id, fence) and progress is Progress.BUSY:
-            _call(driver_id)
+        if _leave(driver_id, fence, more=progress is Progress.BUSY) and progress is Progress.BUSY:
+            _call_best(settings.WORKER_HOST, 1)
 
 
 def drive_here(run_id: int, *, clock: Clock | None = None) -> None:
@@ -56,7 +60,37 @@ def fill_places(host: str, *, hands: int) -> int:
     """Call this host's workers to empty places, at most as many as it has hands free; returns the calls made."""
     for run_id in Run.objects.filter(state__in=(RunState.PAUSING, RunState.CANCELLING)).values_list("pk", flat=True):
         coordinator.settle(run_id)
-    with transaction.atomic(), connection.cursor() as cursor:
+    with transaction.atomic():
+        return _call_best(host, hands - _hands_taken(host))
+
+
+def dismiss(host: str) -> None:
+    """Take this host off all its places, to be called to again at once, there or elsewhere.
+
+    A worker of it that is still at one finishes the piece it holds and goes; a call still on its way finds
+    that the place is not this host's any more.
+    """
+    Driver.objects.filter(owner=host).update(owner="", called_at=None, lease_until=None, fence=F("fence") + 1)
+
+
+def _hands_taken(host: str) -> int:
+    """Workers of this host that hold a place, or were called to one and should be there any moment."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """SELECT count(*) FROM runs_driver WHERE owner = %s
+                  AND (lease_until > clock_timestamp() OR called_at > clock_timestamp() - make_interval(secs => %s))""",
+            [host, CALL_AGAIN_SECONDS],
+        )
+        return int(cursor.fetchone()[0])
+
+
+def _call_best(host: str, hands: int) -> int:
+    """Call workers of this host to so many empty places, in the caller's transaction; returns the calls made.
+
+    Every run gets its first worker before any gets its second, and whoever waited longest comes first: a
+    long run never keeps all hands to itself.
+    """
+    with connection.cursor() as cursor:
         cursor.execute(
             """UPDATE runs_driver SET called_at = clock_timestamp(), owner = %(host)s
                 WHERE id IN (
@@ -64,30 +98,22 @@ def fill_places(host: str, *, hands: int) -> int:
                    WHERE r.state = ANY(%(active)s) AND NOT coalesce(d.lease_until > clock_timestamp(), false)
                      AND NOT coalesce(d.called_at > clock_timestamp() - make_interval(secs => %(again)s), false)
                    ORDER BY d.slot, d.called_at NULLS FIRST, d.id FOR UPDATE OF d SKIP LOCKED
-                   LIMIT greatest(0, %(hands)s - (
-                     SELECT count(*) FROM runs_driver o WHERE o.owner = %(host)s
-                        AND (o.lease_until > clock_timestamp()
-                             OR o.called_at > clock_timestamp() - make_interval(secs => %(again)s)))))
+                   LIMIT %(hands)s)
                RETURNING id""",
-            {"host": host, "hands": hands, "active": list(ACTIVE), "again": CALL_AGAIN_SECONDS},
+            {"host": host, "hands": max(0, hands), "active": list(ACTIVE), "again": CALL_AGAIN_SECONDS},
         )
         empty = [driver_id for (driver_id,) in cursor.fetchall()]
-        for driver_id in empty:
-            _call(driver_id)
+    for driver_id in empty:
+        _call(driver_id, host)
     return len(empty)
 
 
-def forget_calls(host: str) -> None:
-    """Free the places of this host, all of whose workers are gone, to be called for again at once."""
-    Driver.objects.filter(owner=host).update(called_at=None, lease_until=None)
-
-
-def _call(driver_id: int) -> None:
-    """Put the place on this host's queue; rolls back with the caller's transaction.
+def _call(driver_id: int, host: str) -> None:
+    """Put the place on the host's queue; rolls back with the caller's transaction.
 
     ``ack_failure`` is fixed by whoever enqueues: without it a task that fails is delivered for ever.
     """
-    async_task("runs.tasks.drive", driver_id, q_options={"ack_failure": True, "save": False})
+    async_task("runs.tasks.drive", driver_id, q_options={"cluster": host, "ack_failure": True, "save": False})
 
 
 def _work(run_id: int, stop: Callable[[], bool], clock: Clock) -> Progress:
@@ -105,36 +131,40 @@ def _work(run_id: int, stop: Callable[[], bool], clock: Clock) -> Progress:
 def _take(driver_id: int) -> tuple[int, int] | None:
     with connection.cursor() as cursor:
         cursor.execute(
-            """UPDATE runs_driver SET fence = fence + 1,
+            """UPDATE runs_driver SET fence = fence + 1, called_at = NULL,
                       lease_until = clock_timestamp() + make_interval(secs => %s)
-                WHERE id = %s AND (lease_until IS NULL OR lease_until < clock_timestamp())
+                WHERE id = %s AND owner = %s AND (lease_until IS NULL OR lease_until < clock_timestamp())
                RETURNING run_id, fence""",
-            [settings.MF_LEASE_SECONDS, driver_id],
+            [settings.MF_LEASE_SECONDS, driver_id, settings.WORKER_HOST],
         )
         row = cursor.fetchone()
     return (row[0], row[1]) if row else None
 
 
-def _time_box(driver_id: int, fence: int) -> Callable[[], bool]:
+def _time_box(driver_id: int, fence: int, steady: Callable[[], float]) -> Callable[[], bool]:
     """True once the box is used up or the place was given to somebody else; renews the place meanwhile."""
-    ends = time.monotonic() + settings.MF_TIME_BOX_SECONDS
-    renew_at = time.monotonic() + settings.MF_LEASE_SECONDS / 3
+    ends = steady() + settings.MF_TIME_BOX_SECONDS
+    look_every = min(LOOK_SECONDS, settings.MF_LEASE_SECONDS / 3)
+    look_at = steady() + look_every
 
     def stop() -> bool:
-        nonlocal renew_at
-        now = time.monotonic()
+        nonlocal look_at
+        now = steady()
         if now >= ends:
             return True
-        if now < renew_at:
+        if now < look_at:
             return False
-        renew_at = now + settings.MF_LEASE_SECONDS / 3
+        look_at = now + look_every
         return Driver.objects.filter(pk=driver_id, fence=fence).update(lease_until=_in(settings.MF_LEASE_SECONDS)) != 1
 
     return stop
 
 
-def _leave(driver_id: int, fence: int) -> bool:
-    return Driver.objects.filter(pk=driver_id, fence=fence).update(lease_until=None, called_at=_in(0)) == 1
+def _leave(driver_id: int, fence: int, *, more: bool) -> bool:
+    """False where the place is not ours any more. A place with ``more`` to do may be called to again at once,
+    behind those that have waited longer."""
+    called_at = _in(-CALL_AGAIN_SECONDS) if more else _in(0)
+    return Driver.objects.filter(pk=driver_id, fence=fence).update(lease_until=None, called_at=called_at) == 1
 
 
 def _in(seconds: float) -> CombinedExpression:

@@ -1,20 +1,38 @@
 """Worker hosts: which ``run_workers`` are alive, and whether the django-q2 cluster of each still answers.
 
-A worker killed in the wrong moment can freeze its whole cluster for ever, silently. So each host sends
-its cluster a canary: a task that only notes the time. A host whose canary stays unanswered while the
-database answers is frozen, and its supervisor replaces the cluster.
+A process killed in the wrong moment can freeze its whole cluster for ever, silently: a worker that waited for
+work holds the queue's lock, a monitor that waited for results holds the other queue's. So each host sends
+its cluster a canary, a task that does nothing. It is answered when it has come back all the way: pulled by the
+pusher, done by a worker and acknowledged by the monitor. A canary that stays out while hands are free means
+that the cluster is frozen, and its supervisor replaces it.
 """
+
+from dataclasses import dataclass
+from typing import Any
 
 from django.db import connection
 from django.db.models import F
 from django.db.models.functions import Now
+from django_q.signals import post_execute
 from django_q.tasks import async_task
 
 from runs.models import WorkerHost
 
+CANARY = "runs.tasks.canary"
+
+
+@dataclass(frozen=True, slots=True)
+class Pulse:
+    """What a look at a host shows. ``answered``: its present cluster has answered a canary at least once.
+    ``hands`` are its workers that hold a place at a run now."""
+
+    canary_out: bool
+    answered: bool
+    hands: int
+
 
 def register(name: str, pid: int) -> WorkerHost:
-    """This host's row, made or taken over from an earlier process of the same name."""
+    """This host's row, made or taken over from an earlier process of the same name, whose beats then fail."""
     host, _ = WorkerHost.objects.update_or_create(
         name=name,
         defaults={
@@ -25,19 +43,38 @@ def register(name: str, pid: int) -> WorkerHost:
             "canary_answered_at": None,
         },
     )
+    host.refresh_from_db()
     return host
 
 
+def beat(host: WorkerHost) -> bool:
+    """Give a sign of life; false where another process has registered under the host's name."""
+    mine = WorkerHost.objects.filter(pk=host.pk, pid=host.pid, started_at=host.started_at)
+    return mine.update(seen_at=Now()) == 1
+
+
+def sign_off(host: WorkerHost) -> None:
+    """Leave the name to whoever comes next: a host without a process id need not be looked for."""
+    WorkerHost.objects.filter(pk=host.pk, pid=host.pid, started_at=host.started_at).update(pid=0)
+
+
 def send_canary(host: WorkerHost) -> None:
-    """Ask this host's cluster for a sign of life; every host has a queue of its own."""
-    WorkerHost.objects.filter(pk=host.pk).update(canary_sent_at=Now(), seen_at=Now())
-    async_task("runs.tasks.answer_canary", host.pk, q_options={"ack_failure": True, "save": False})
+    """Ask this host's cluster for a sign of life. Every host has a queue of its own."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """UPDATE runs_workerhost
+                  SET canary_sent_at = CASE WHEN canary_answered_at >= canary_sent_at OR canary_sent_at IS NULL
+                                            THEN clock_timestamp() ELSE canary_sent_at END
+                WHERE id = %s""",
+            [host.pk],
+        )
+    async_task(CANARY, host.pk, q_options={"cluster": host.name, "ack_failure": True, "save": False})
 
 
 def restarted(host: WorkerHost) -> None:
-    """Note that the host's cluster was replaced; silence counts from now."""
+    """Note that the host's cluster was replaced: the canaries of the old one will not come back."""
     WorkerHost.objects.filter(pk=host.pk).update(
-        restarts=F("restarts") + 1, started_at=Now(), canary_sent_at=None, canary_answered_at=None
+        restarts=F("restarts") + 1, canary_sent_at=None, canary_answered_at=None
     )
 
 
@@ -45,14 +82,24 @@ def answer_canary(host_id: int) -> None:
     WorkerHost.objects.filter(pk=host_id).update(canary_answered_at=Now())
 
 
-def silence(host: WorkerHost) -> float:
-    """Seconds the oldest canary has waited for an answer, by the database's clock; 0 where none waits."""
+def pulse(host: WorkerHost) -> Pulse:
     with connection.cursor() as cursor:
         cursor.execute(
-            """SELECT CASE WHEN canary_sent_at IS NULL OR canary_answered_at >= canary_sent_at THEN 0
-                           ELSE extract(epoch FROM clock_timestamp() - coalesce(canary_answered_at, started_at)) END
-                 FROM runs_workerhost WHERE id = %s""",
+            """SELECT canary_sent_at IS NOT NULL AND coalesce(canary_answered_at < canary_sent_at, true),
+                      canary_answered_at IS NOT NULL,
+                      (SELECT count(*) FROM runs_driver WHERE owner = h.name AND lease_until > clock_timestamp())
+                 FROM runs_workerhost h WHERE id = %s""",
             [host.pk],
         )
         row = cursor.fetchone()
-    return float(row[0]) if row else 0.0
+    return Pulse(*row) if row else Pulse(canary_out=False, answered=False, hands=0)
+
+
+def listen() -> None:
+    """Have django-q2's monitor process answer canaries when it has acknowledged them."""
+    post_execute.connect(_acknowledged, dispatch_uid="runs.hosts")
+
+
+def _acknowledged(task: dict[str, Any], **_: object) -> None:
+    if task["func"] == CANARY:
+        answer_canary(*task["args"])

@@ -1,27 +1,25 @@
-"""Keeps one worker host alive: a django-q2 cluster in a session of its own, watched by canary, replaced when frozen.
+"""Keeps one worker host alive: starts its django-q2 cluster, gives it work, and replaces it when it freezes or ends.
 
-django-q2 survives most things but not all: a worker killed while it holds the queue's lock freezes the
-cluster for ever, SIGTERM included, and nobody inside notices. So the watch is outside: this process
-starts the cluster, fills empty places at runs with its workers, sends canaries and kills the whole
-session where none comes back. Nothing is lost by that: see ``runs.leases``.
+django-q2 survives most things but not all: a process killed while it holds a queue's lock freezes the
+cluster for ever, SIGTERM included, and nobody inside notices. So the watch is outside: this process fills
+empty places at runs with its workers, sends canaries and kills the whole cluster where none comes back.
+Nothing is lost by that: see ``runs.leases``.
 """
 
-import hashlib
 import logging
 import os
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 
 import psutil
-from django.conf import settings
-from django.db import connection, transaction
+from django.db import connection
 from django_q.models import OrmQ
 
 from runs import drivers, hosts
+from runs.cluster import Cluster
 from runs.engine.coordinator import DATABASE_GONE
 from runs.models import WorkerHost
 
@@ -30,9 +28,14 @@ logger = logging.getLogger(__name__)
 TICK_SECONDS = 1.0
 CANARY_SECONDS = 5.0
 FROZEN_SECONDS = 30.0
-"""Silence after which a cluster is judged frozen; a busy one answers between two drivers at the latest."""
+"""Silence after which a cluster is judged frozen; see ``Silence`` for what counts."""
+START_PATIENCE = 3
+"""A cluster that has not answered yet gets so many times as long: starting takes its time on a busy machine."""
+TAKE_OVER_SECONDS = 5.0
+"""A supervisor that has not given a sign of life for so long is dead: it gives one every tick."""
+SETTLED_SECONDS = 10.0
+"""A cluster that lived for so long did start well; one that ended before is started again ever later."""
 LONGEST_BACKOFF = 30.0
-MARK = "MF_CLUSTER_OF"
 
 
 class HostTaken(Exception):
@@ -40,156 +43,197 @@ class HostTaken(Exception):
 
 
 @dataclass(slots=True)
-class Cluster:
-    """A ``qcluster`` and all processes it forked: they share a session, so that none outlives a kill."""
+class Silence:
+    """For how long, without a break, the cluster has owed an answer that it could have given.
 
-    host: str
-    workers: int
-    process: "subprocess.Popen[bytes] | None" = None
-    restarts: int = 0
-    not_before: float = field(default=0.0)
+    It owes none while no canary is out and while all its hands are at work: work may take longer than any
+    patience. It is asked once a tick, and a tick counts for at most two: a machine that slept, or a
+    supervisor that was stopped, does not wake up to a frozen cluster.
+    """
 
-    @property
-    def mark(self) -> str:
-        """Tells this host's cluster from those of other names and databases on the same machine."""
-        entry = connection.settings_dict
-        place = f"{self.host}|{entry['HOST']}|{entry['PORT']}|{entry['NAME']}"
-        return hashlib.sha256(place.encode()).hexdigest()[:24]
+    seconds: float = 0.0
+    _looked_at: float | None = None
 
-    def start(self) -> None:
-        environment = {
-            **os.environ,
-            MARK: self.mark,
-            "MF_WORKER_HOST": self.host,
-            "MF_WORKERS": str(self.workers),
-        }
-        self.process = subprocess.Popen(
-            [sys.executable, str(settings.BASE_DIR / "manage.py"), "qcluster"], env=environment, start_new_session=True
-        )
+    def look(self, *, owed: bool, now: float) -> float:
+        """The silence so far; ``now`` is in seconds of a clock that never jumps."""
+        passed = 0.0 if self._looked_at is None else min(now - self._looked_at, 2 * TICK_SECONDS)
+        self._looked_at = now
+        self.seconds = self.seconds + passed if owed else 0.0
+        return self.seconds
 
-    def alive(self) -> bool:
-        return self.process is not None and self.process.poll() is None
+    def forgive(self) -> None:
+        """Begin anew: the database was away, or there is another cluster."""
+        self.seconds, self._looked_at = 0.0, None
 
-    def kill(self) -> None:
-        """End every process of the session now."""
-        if self.process is None:
-            return
+
+@dataclass(slots=True)
+class Backoff:
+    """When a cluster that ended may be started again: at once if it had settled, ever later if it had not."""
+
+    early_ends: int = 0
+    _started_at: float = 0.0
+    _not_before: float | None = None
+
+    def started(self, now: float) -> None:
+        self._started_at, self._not_before = now, None
+
+    def may_start(self, now: float) -> bool:
+        """Asked every tick while the cluster is down."""
+        if self._not_before is None:
+            early = now - self._started_at < SETTLED_SECONDS
+            self.early_ends = self.early_ends + 1 if early else 0
+            self._not_before = now + (min(LONGEST_BACKOFF, 2.0 ** (self.early_ends - 1)) if early else 0.0)
+        return now >= self._not_before
+
+
+class Supervisor:
+    """One worker host, tick by tick. ``host`` is None until the name is ours."""
+
+    def __init__(self, cluster: Cluster, *, frozen_after: float = FROZEN_SECONDS) -> None:
+        self.cluster = cluster
+        self.frozen_after = frozen_after
+        self.host: WorkerHost | None = None
+        self.silence = Silence()
+        self.backoff = Backoff()
+        self._canary_at = 0.0
+        self._earlier: tuple[datetime, float] | None = None
+        self._database_away = False
+
+    def tick(self) -> None:
+        """Do what is due now. Raises HostTaken; never where the database is out of reach."""
         try:
-            os.killpg(self.process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            logger.debug("the cluster's session is gone already")
-        self.process.wait()
-        self.process = None
+            if self.host is None:
+                self._take_over()
+            else:
+                self._tend(self.host)
+        except DATABASE_GONE as error:
+            self._database_gone(error)
+        else:
+            if self._database_away:
+                logger.warning("the database answers again")
+            self._database_away = False
 
-    def stop(self, *, grace: float) -> None:
-        """Ask the main process to finish what is in hand, and kill what is left after ``grace`` seconds.
+    def leave(self, *, grace: float, asked: Sequence[int]) -> None:
+        """Let the workers finish what they hold and go. A second request to stop, in ``asked``, ends the grace."""
+        self._best_effort(self._dismiss)
+        self.cluster.stop(grace=grace, cut_short=lambda: len(asked) > 1)
+        self._best_effort(self._sign_off)
 
-        Only the main process is asked: a SIGTERM to the whole session would freeze it.
-        """
-        if self.alive() and self.process is not None:
-            self.process.terminate()
-            try:
-                self.process.wait(grace)
-            except subprocess.TimeoutExpired:
-                logger.warning("the cluster did not stop within %s s and is killed; its work will be taken up", grace)
-        self.kill()
-
-    def kill_orphans(self) -> int:
-        """End clusters of this mark that an earlier, killed supervisor left; returns how many processes."""
-        found = [
-            process for process in psutil.process_iter() if process.pid != os.getpid() and _marked(process, self.mark)
-        ]
-        for process in found:
-            try:
-                process.kill()
-            except psutil.NoSuchProcess:
-                continue
-        psutil.wait_procs(found, timeout=10)
-        return len(found)
-
-
-def supervise(cluster: Cluster, *, grace: float) -> None:
-    """Run until SIGTERM or SIGINT. Raises HostTaken where a supervisor of that name is at work."""
-    asked = _stop_requests()
-    host = _take_over(cluster)
-    cluster.start()
-    canary_at = 0.0
-    try:
-        while not asked:
-            try:
-                _tend(cluster, host)
-                if time.monotonic() >= canary_at:
-                    canary_at = time.monotonic() + CANARY_SECONDS
-                    hosts.send_canary(host)
-            except DATABASE_GONE as error:
-                logger.warning("the database is out of reach: %s", error)
-                connection.close()
-                # Silence is only held against the cluster while the database answers.
-                canary_at = time.monotonic() + CANARY_SECONDS
-            time.sleep(TICK_SECONDS)
-    finally:
-        cluster.stop(grace=grace)
-
-
-def _tend(cluster: Cluster, host: WorkerHost) -> None:
-    if not cluster.alive():
-        if time.monotonic() >= cluster.not_before:
-            _replace(cluster, host, "ended by itself")
-        return
-    if hosts.silence(host) > FROZEN_SECONDS:
-        _replace(cluster, host, f"gave no sign of life for {FROZEN_SECONDS:.0f} s")
-        return
-    drivers.fill_places(cluster.host, hands=cluster.workers)
-
-
-def _replace(cluster: Cluster, host: WorkerHost, why: str) -> None:
-    cluster.restarts += 1
-    logger.warning("the worker cluster %s; starting another one (restart %s)", why, cluster.restarts)
-    cluster.kill()
-    _forget_calls(cluster.host)
-    hosts.restarted(host)
-    cluster.not_before = time.monotonic() + min(LONGEST_BACKOFF, 2.0 ** min(cluster.restarts, 5))
-    cluster.start()
-
-
-def _take_over(cluster: Cluster) -> WorkerHost:
-    with transaction.atomic():
-        earlier = WorkerHost.objects.filter(name=cluster.host).first()
+    def _take_over(self) -> None:
+        """Register under the cluster's name once it is certain that no other supervisor lives under it."""
+        name = self.cluster.host
+        earlier = WorkerHost.objects.filter(name=name).first()
         if earlier and earlier.pid != os.getpid() and _supervises(earlier.pid):
             raise HostTaken(
-                f"The worker host “{cluster.host}” is at work already (process {earlier.pid}). "
+                f"The worker host “{name}” is at work already (process {earlier.pid}). "
                 "Stop it, or give this one another name with MF_WORKER_HOST."
             )
-        host = hosts.register(cluster.host, os.getpid())
-    orphans = cluster.kill_orphans()
-    if orphans:
-        logger.warning("killed %s processes that an earlier supervisor left", orphans)
-    _forget_calls(cluster.host)
-    return host
+        orphans = self.cluster.kill_orphans()
+        if orphans:
+            logger.warning("killed %s processes that an earlier supervisor left", orphans)
+        # Where it left processes here it had run here, and it does not any more; else it may live on another machine.
+        if earlier and earlier.pid and not orphans and self._may_live(earlier):
+            return
+        self.host = hosts.register(name, os.getpid())
+        self._dismiss()
+        self._start()
+
+    def _may_live(self, earlier: WorkerHost) -> bool:
+        """Whether a supervisor of this name may still be at work elsewhere; raises HostTaken when it shows."""
+        now = time.monotonic()
+        if self._earlier is None:
+            logger.warning("a worker host “%s” was here before; looking whether it still lives", earlier.name)
+            self._earlier = earlier.seen_at, now
+        seen_at, since = self._earlier
+        if earlier.seen_at != seen_at:
+            raise HostTaken(
+                f"The worker host “{earlier.name}” is at work on another machine or in another container. "
+                "Stop it, or give this one another name with MF_WORKER_HOST."
+            )
+        return now - since < TAKE_OVER_SECONDS
+
+    def _tend(self, host: WorkerHost) -> None:
+        if not hosts.beat(host):
+            self.host = None
+            raise HostTaken(f"Another process has taken over the worker host “{host.name}”; this one ends.")
+        now = time.monotonic()
+        if not self.cluster.alive():
+            if self.backoff.may_start(now):
+                self._replace(host, "ended by itself")
+            return
+        pulse = hosts.pulse(host)
+        owed = pulse.canary_out and pulse.hands < self.cluster.workers
+        patience = self.frozen_after if pulse.answered else START_PATIENCE * self.frozen_after
+        if self.silence.look(owed=owed, now=now) > patience:
+            self._replace(host, f"gave no sign of life for {patience:.0f} s")
+            return
+        if now >= self._canary_at:
+            self._canary_at = now + CANARY_SECONDS
+            hosts.send_canary(host)
+        drivers.fill_places(host.name, hands=self.cluster.workers)
+
+    def _replace(self, host: WorkerHost, why: str) -> None:
+        logger.warning("the worker cluster %s; starting another one", why)
+        self.cluster.kill()
+        self._dismiss()
+        hosts.restarted(host)
+        self._start()
+
+    def _start(self) -> None:
+        self.cluster.start()
+        self.silence.forgive()
+        now = time.monotonic()
+        self.backoff.started(now)
+        self._canary_at = now
+
+    def _database_gone(self, error: Exception) -> None:
+        """Silence is only held against the cluster while the database answers."""
+        if not self._database_away:
+            logger.warning("the database is out of reach: %s", " ".join(str(error).split()))
+        self._database_away = True
+        self._earlier = None
+        connection.close()
+        self.silence.forgive()
+
+    def _dismiss(self) -> None:
+        """Take this host off its places and empty its queue: who waits is called to again, here or elsewhere."""
+        if self.host is not None:
+            OrmQ.objects.filter(key=self.host.name).delete()
+            drivers.dismiss(self.host.name)
+
+    def _sign_off(self) -> None:
+        if self.host is not None:
+            self._dismiss()
+            hosts.sign_off(self.host)
+
+    def _best_effort(self, what: Callable[[], None]) -> None:
+        try:
+            what()
+        except DATABASE_GONE as error:
+            self._database_gone(error)
 
 
-def _forget_calls(host: str) -> None:
-    """Empty this host's queue: whoever was called is gone, and empty places are called again."""
-    OrmQ.objects.filter(key=host).delete()
-    drivers.forget_calls(host)
+def supervise(cluster: Cluster, *, grace: float, frozen_after: float = FROZEN_SECONDS) -> None:
+    """Run until SIGTERM or SIGINT. Raises HostTaken where a supervisor of that name is at work."""
+    asked = _stop_requests()
+    supervisor = Supervisor(cluster, frozen_after=frozen_after)
+    try:
+        while not asked:
+            supervisor.tick()
+            time.sleep(TICK_SECONDS)
+    finally:
+        supervisor.leave(grace=grace, asked=asked)
 
 
 def _supervises(pid: int) -> bool:
     try:
         return "run_workers" in psutil.Process(pid).cmdline()
-    except (psutil.NoSuchProcess, psutil.AccessDenied):
-        return False
-
-
-def _marked(process: psutil.Process, mark: str) -> bool:
-    try:
-        return process.environ().get(MARK) == mark
-    except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
+    except psutil.Error:
         return False
 
 
 def _stop_requests() -> Sequence[int]:
-    """A list that gains an element when somebody asks this process to stop."""
+    """A list that gains an element whenever somebody asks this process to stop."""
     asked: list[int] = []
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, lambda number, _frame: asked.append(number))

@@ -5,7 +5,8 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from runs.supervisor import Cluster, HostTaken, supervise
+from runs.cluster import Cluster
+from runs.supervisor import FROZEN_SECONDS, HostTaken, supervise
 
 
 class Command(BaseCommand):
@@ -17,9 +18,16 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--workers", type=int, default=settings.Q_CLUSTER["workers"], help="processes at work")
         parser.add_argument("--grace", type=float, default=30.0, help="seconds that work in hand may take at the end")
+        parser.add_argument(
+            "--frozen-after",
+            type=float,
+            default=FROZEN_SECONDS,
+            help="seconds of silence after which workers are replaced",
+        )
 
     def handle(self, *_: Any, **options: Any) -> None:
+        cluster = Cluster(settings.WORKER_HOST, options["workers"])
         try:
-            supervise(Cluster(settings.WORKER_HOST, options["workers"]), grace=options["grace"])
+            supervise(cluster, grace=options["grace"], frozen_after=options["frozen_after"])
         except HostTaken as taken:
             raise CommandError(str(taken)) from taken
