@@ -19,6 +19,7 @@ SOURCES: Mapping[str, str] = {
 }
 TARGETS: Mapping[str, str] = {
     "postgresql": "connectors.targets.postgresql:PostgresqlTarget",
+    "salesforce": "connectors.targets.salesforce:SalesforceTarget",
 }
 
 C = TypeVar("C", bound=Connector)

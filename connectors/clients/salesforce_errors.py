@@ -14,6 +14,7 @@ from connectors.errors import (
     AuthenticationFailed,
     ConnectorError,
     ContractChanged,
+    FatalError,
     NotFound,
     PermissionMissing,
     RateLimited,
@@ -33,10 +34,16 @@ class BulkUnsupported(ContractChanged):
     """The Bulk API does not serve this object: ask by REST query instead."""
 
 
+class BodyRefused(ContractChanged):
+    """Salesforce could not read the body of a request: one odd value spoils it for all records in it."""
+
+
 _WAIT = Rule(RateLimited, "asked us to slow down", wait=60.0)
 _BUSY = Rule(Unavailable, "cannot serve this at the moment")
 _RIGHTS = Rule(PermissionMissing, "does not let the connecting user see this: give the permission set the object")
 _NO_API = Rule(PermissionMissing, "does not let the connecting user use its API: enable “API Enabled”")
+_KEY = Rule(SettingsInvalid, "does not match records by this field: choose an external id of the object")
+_FIELDS = Rule(PermissionMissing, "does not let the connecting user fill a field: give the permission set edit access")
 _QUERY = Rule(ContractChanged, "refused a query; the object may have changed: describe it again")
 
 CODES: Mapping[str, Rule] = {
@@ -74,6 +81,14 @@ CODES: Mapping[str, Rule] = {
     "INVALID_QUERY_LOCATOR": Rule(ContractChanged, "has dropped the place where reading stopped"),
     "EXCEEDED_ID_LIMIT": Rule(TooManyIds, "has too many ids for one answer"),
     "INVALIDENTITY": Rule(BulkUnsupported, "does not serve this object by its Bulk API"),
+    "JSON_PARSER_ERROR": Rule(BodyRefused, "could not read the records we sent"),
+    "INVALID_EXTERNAL_ID_FIELD_NAME": _KEY,
+    "INVALID_ENTITY_FOR_UPSERT": _KEY,
+    "INVALID_ID_FIELD": _KEY,
+    "INVALID_FIELD_FOR_INSERT_UPDATE": _FIELDS,
+    "FIELD_NOT_UPDATABLE": _FIELDS,
+    "MIXED_DML_OPERATION": Rule(ContractChanged, "does not take users and data in one call: move them in two objects"),
+    "STORAGE_LIMIT_EXCEEDED": Rule(FatalError, "has no storage left: free some or have more added, then resume"),
     "UNSUPPORTED_API_VERSION": Rule(SettingsInvalid, "has retired this API version: enter a newer one"),
 }
 

@@ -116,10 +116,15 @@ class SalesforceQuery:
 
     def _bulk_or_rest(self) -> Iterator[Page]:
         try:
-            job = self._create_job()
+            yield from self.bulk_pages()
         except BulkUnsupported:
             yield from self.rest_pages(None)
-            return
+
+    def bulk_pages(self) -> Iterator[Page]:
+        """Pages by Bulk; raises BulkUnsupported, before the first page, for an object it does not serve."""
+        if self._entity in _NOT_IN_BULK:
+            raise BulkUnsupported(f"The Bulk API does not serve the object {self._entity}.")
+        job = self._create_job()
         # Committed before the first wait: a crash meanwhile finds the job again instead of starting another.
         yield Page(empty_frame(self._fields), job)
         yield from self._finished_job_pages(job)

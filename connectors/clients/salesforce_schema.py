@@ -3,7 +3,7 @@
 https://developer.salesforce.com/docs/atlas.en-us.api_rest.meta/api_rest/resources_sobject_describe.htm
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -45,17 +45,28 @@ UPDATED_FIELDS: Final = ("SystemModstamp", "LastModifiedDate", "CreatedDate")
 
 @dataclass(frozen=True, slots=True)
 class SObject:
-    """One described object. ``replicateable`` ones have a feed of deletions."""
+    """One described object. ``replicateable`` ones have a feed of deletions.
+
+    The sets name fields: ``createable`` ones a new record may carry, ``updateable`` ones an existing record
+    takes, ``mandatory`` ones are never blank, ``case_sensitive`` ones tell ``a`` from ``A``, ``masters`` are
+    parents a record belongs to for good.
+    """
 
     schema: EntitySchema
     replicateable: bool
     has_recycle_bin: bool
+    createable: frozenset[str] = frozenset()
+    updateable: frozenset[str] = frozenset()
+    mandatory: frozenset[str] = frozenset()
+    case_sensitive: frozenset[str] = frozenset()
+    masters: frozenset[str] = frozenset()
 
 
-def list_entities(session: SalesforceSession) -> tuple[EntityInfo, ...]:
-    """The objects that can be read by themselves, sorted by name."""
+def list_entities(session: SalesforceSession, *, writable: bool = False) -> tuple[EntityInfo, ...]:
+    """The objects that can be read by themselves, or only those of them that also take new records; sorted by name."""
     answer = session.http.get(session.path("sobjects"))
-    found = [_listed(entry) for entry in batch_from(answer, ("sobjects",)).records if _is_readable(entry)]
+    readable = [entry for entry in batch_from(answer, ("sobjects",)).records if _is_readable(entry)]
+    found = [_listed(entry) for entry in readable if entry.get("createable") or not writable]
     return tuple(sorted(found, key=lambda info: info.name))
 
 
@@ -74,7 +85,20 @@ def describe(session: SalesforceSession, entity: str) -> SObject:
     names = {field.name for field in fields}
     updated = next((name for name in UPDATED_FIELDS if name in names), None)
     info = EntityInfo(str(answer.value("name")), str(answer.value("label")), id_field="Id", updated_field=updated)
-    return SObject(EntitySchema(info, fields), bool(answer.object().get("replicateable")), "IsDeleted" in names)
+    return SObject(
+        EntitySchema(info, fields),
+        bool(answer.object().get("replicateable")),
+        "IsDeleted" in names,
+        createable=_named(entries, lambda entry: entry.get("createable")),
+        updateable=_named(entries, lambda entry: entry.get("updateable")),
+        mandatory=_named(entries, lambda entry: not entry.get("nillable", True)),
+        case_sensitive=_named(entries, lambda entry: entry.get("caseSensitive")),
+        masters=_named(entries, lambda entry: entry.get("relationshipOrder") is not None),
+    )
+
+
+def _named(entries: Sequence[Mapping[str, Any]], chosen: Callable[[Mapping[str, Any]], object]) -> frozenset[str]:
+    return frozenset(str(entry["name"]) for entry in entries if chosen(entry))
 
 
 def _is_readable(entry: Mapping[str, Any]) -> bool:

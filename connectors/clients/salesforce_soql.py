@@ -43,6 +43,19 @@ def condition(field: str, operator: str, value: Value) -> str:
     return f"{name(field)} {operator} {quoted(value)}"
 
 
+def among(field: str, values: Sequence[Value]) -> str:
+    """``field IN (literals)``; there must be at least one value."""
+    return f"{name(field)} IN ({','.join(map(quoted, values))})"
+
+
+def begins_with(field: str, prefix: str) -> str:
+    """A text field that begins with ``prefix``, in which % and _ stand for themselves; blank: any value."""
+    if not prefix:
+        return condition(field, "!=", None)
+    literal = quoted(prefix).replace("%", r"\%").replace("_", r"\_")
+    return f"{name(field)} LIKE {literal[:-1]}%'"
+
+
 def select(fields: Sequence[str], entity: str, where: Sequence[str] = (), *, order_by: str = "") -> str:
     """A query; ``where`` are conditions that must all hold, made by ``condition``."""
     ending = ["ORDER BY", name(order_by)] if order_by else []

@@ -1,0 +1,196 @@
+"""Bulk API 2.0 ingest: one file of records per job, results that carry every record's key.
+
+https://developer.salesforce.com/docs/atlas.en-us.api_asynch.meta/api_asynch/bulk_api_2_0_ingest.htm
+
+A job does nothing until it is closed, and what it did can be asked for seven days. So no lost answer is a
+riddle: a job whose number was lost stays open and empty; one whose upload went astray is aborted and made anew;
+one whose closing went unanswered says itself whether it was closed.
+"""
+
+from contextlib import suppress
+from datetime import timedelta
+from tempfile import TemporaryFile
+from typing import Any, Final
+
+import polars as pl
+
+from connectors.clients.salesforce_columns import CSV_NULL, csv_cells
+from connectors.clients.salesforce_errors import DAILY_WAIT
+from connectors.clients.salesforce_query import JOB_DEADLINE, POLL_WAITS
+from connectors.clients.salesforce_refusals import Class, refusal
+from connectors.clients.salesforce_sending import ANSWERS, Operation, Sending, no_answers, stop_for
+from connectors.clients.salesforce_session import SalesforceSession
+from connectors.errors import ConnectorError, ContractChanged, RateLimited, Unavailable
+from connectors.values import csv_to_frame
+
+LARGEST_FILE: Final = 100_000_000  # bytes; 150 MB after base64 is the limit
+_TRIES: Final = 3
+
+# "CODE:words:fields --", the words with colons of their own, nothing before "--" where no field is named.
+_ERROR: Final = r"(?s)^([A-Za-z_]+):(.*):([^:]*?)\s*--\s*$"
+_PASSING: Final = ("InternalServerError", "ServerUnavailable", "TooManyLockFailure", "Timeout", "UnknownException")
+
+
+def send(session: SalesforceSession, sending: Sending) -> pl.DataFrame:
+    """``ANSWERS`` of the records the job tells of. Raises BulkUnsupported before anything is sent, Unavailable
+    where the job failed or was aborted with some records written and others not."""
+    body = _file(sending)
+    if len(body) > LARGEST_FILE and len(sending) > 1:
+        halves = sending.parts(-(-len(sending) // 2))
+        return pl.concat(send(session, half) for half in halves)
+    job = _closed_job(session, sending, body)
+    state = _awaited(session, sending, job)
+    if state.get("state") != "JobComplete":
+        raise _failure(session, sending, job, state)
+    answers = _answers(session, sending, job)
+    said = str(state.get("errorMessage") or "")
+    if answers.is_empty() and said:
+        # The job ends well, with no record processed and none failed, where its header was refused.
+        raise ContractChanged(f"Salesforce refused the bulk file of {sending.entity}: “{session.http.redact(said)}”.")
+    return answers
+
+
+def holds_literal_null(sending: Sending) -> pl.Series:
+    """The rows with a text that a bulk file would take for “blank”."""
+    if not sending.values.width:
+        return pl.Series([False] * len(sending), dtype=pl.Boolean)
+    return sending.values.select(pl.any_horizontal((pl.all() == CSV_NULL).fill_null(value=False))).to_series()
+
+
+def _file(sending: Sending) -> bytes:
+    cells = csv_cells(sending.values, sending.sent)
+    carried = [name for name in sending.sent.columns if sending.sent[name].any()]
+    frame = pl.DataFrame([sending.refs.alias(sending.match), *(cells[name] for name in carried)])
+    return frame.write_csv(quote_style="always", line_terminator="\n").encode()
+
+
+def _closed_job(session: SalesforceSession, sending: Sending, body: bytes) -> str:
+    """A job with the file in it that Salesforce has begun, or will begin, to process."""
+    for left in reversed(range(_TRIES)):
+        job = ""
+        try:
+            job = _created(session, sending)
+            path = session.path("jobs", "ingest", job, "batches")
+            session.http.send("PUT", path, content=body, headers={"Content-Type": "text/csv"}, repeatable=False)
+        except Unavailable:
+            # Created or filled for all we know, but certainly not closed, so it will never do anything.
+            if job:
+                _abort(session, job)
+            if not left:
+                raise
+        else:
+            break
+    _close(session, job)
+    return job
+
+
+def _created(session: SalesforceSession, sending: Sending) -> str:
+    body = {
+        "object": sending.entity,
+        "operation": str(sending.operation),
+        "contentType": "CSV",
+        "lineEnding": "LF",
+        "columnDelimiter": "COMMA",
+    }
+    if sending.operation is Operation.UPSERT:
+        body["externalIdFieldName"] = sending.match
+    return str(session.http.send("POST", session.path("jobs", "ingest"), json=body, repeatable=False).value("id"))
+
+
+def _close(session: SalesforceSession, job: str) -> None:
+    path = session.path("jobs", "ingest", job)
+    for left in reversed(range(_TRIES)):
+        try:
+            session.http.send("PATCH", path, json={"state": "UploadComplete"}, repeatable=False)
+        except Unavailable:
+            if _job(session, job).get("state") != "Open":
+                return
+            if not left:
+                raise
+        else:
+            return
+
+
+def _awaited(session: SalesforceSession, sending: Sending, job: str) -> dict[str, Any]:
+    """The job's last state; raises Unavailable where it has none by the deadline (it is then aborted)."""
+    deadline = session.clock.now() + JOB_DEADLINE
+    polls = 0
+    while True:
+        state = _job(session, job)
+        if state.get("state") in ("JobComplete", "Failed", "Aborted"):
+            return state
+        wait = POLL_WAITS[min(polls, len(POLL_WAITS) - 1)]
+        if session.clock.now() + timedelta(seconds=wait) > deadline:
+            _abort(session, job)
+            raise Unavailable(
+                f"Salesforce did not finish the bulk job {job} of {sending.entity} in {JOB_DEADLINE}; it was aborted. "
+                "What it wrote is found before anything is sent again."
+            )
+        session.clock.sleep(wait)
+        polls += 1
+
+
+def _failure(session: SalesforceSession, sending: Sending, job: str, state: dict[str, Any]) -> ConnectorError:
+    said = session.http.redact(str(state.get("errorMessage") or "nothing"))[:300]
+    code = said.partition(":")[0].strip()
+    message = f"Salesforce ended the bulk job {job} of {sending.entity} as “{state.get('state')}”. It says: “{said}”."
+    if refusal(code).kind is Class.THROTTLE:
+        return RateLimited(message, retry_after=DAILY_WAIT)
+    if state.get("state") == "Aborted" or code in _PASSING:
+        return Unavailable(f"{message} What it wrote is found before anything is sent again.")
+    return ContractChanged(f"{message} Describe the object again; if it recurs, have the mapping corrected.")
+
+
+def _answers(session: SalesforceSession, sending: Sending, job: str) -> pl.DataFrame:
+    """What both result files tell, by key; a record they tell of in two ways stays unanswered."""
+    done = _results(session, job, "successfulResults", ["sf__Id"], sending.match)
+    failed = _results(session, job, "failedResults", ["sf__Error"], sending.match)
+    parts = pl.col("sf__Error").str.extract_groups(_ERROR)
+    told = pl.concat(
+        [
+            done.select("ref", pl.col("sf__Id").alias("target_id")).with_columns(
+                pl.lit(None, pl.String).alias(name) for name in ("code", "fields", "said")
+            ),
+            failed.select(
+                "ref",
+                pl.lit(None, pl.String).alias("target_id"),
+                parts.struct[0].fill_null("UNKNOWN_EXCEPTION").alias("code"),
+                parts.struct[2].fill_null("").str.replace_all(r"[\s,]+", ",").alias("fields"),
+                parts.struct[1].fill_null(pl.col("sf__Error")).fill_null("").alias("said"),
+            ),
+        ]
+    ).unique(maintain_order=True)
+    for code, said in told.select("code", "said").drop_nulls("code").unique("code").iter_rows():
+        stop_for(code, said)
+    strangers = told.filter(~pl.col("ref").is_in(sending.refs.implode()) | pl.col("ref").is_null())
+    if strangers.height:
+        raise ContractChanged(
+            f"The bulk job {job} of {sending.entity} has results for records that were not in it, among them "
+            f"{strangers['ref'][0]}; nothing was recorded."
+        )
+    return pl.concat([no_answers(), told.select(ANSWERS).filter(~pl.col("ref").is_duplicated())])
+
+
+def _results(session: SalesforceSession, job: str, name: str, wanted: list[str], match: str) -> pl.DataFrame:
+    """The wanted columns of a result file, and the record's ``ref``."""
+    with TemporaryFile() as file:
+        path = session.path("jobs", "ingest", job, name)
+        answer = session.http.download(path, file, headers={"Accept": "text/csv"})
+        file.seek(0)
+        frame = csv_to_frame(file)
+    if not frame.height:
+        return pl.DataFrame(schema=dict.fromkeys([*wanted, "ref"], pl.String))
+    missing = [column for column in [*wanted, match] if column not in frame.columns]
+    if missing:
+        raise ContractChanged(f"The file {name} of a bulk job lacks the column {missing[0]}.", detail=answer.detail)
+    return frame.select(*wanted, pl.col(match).alias("ref"))
+
+
+def _abort(session: SalesforceSession, job: str) -> None:
+    # Tidiness only: an open job that is not closed never does anything.
+    with suppress(ConnectorError):
+        session.http.send("PATCH", session.path("jobs", "ingest", job), json={"state": "Aborted"})
+
+
+def _job(session: SalesforceSession, job: str) -> dict[str, Any]:
+    return session.http.get(session.path("jobs", "ingest", job)).object()

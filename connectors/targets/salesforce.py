@@ -1,0 +1,81 @@
+"""The target **salesforce**: an org, written through sObject Collections and Bulk API 2.0 ingest.
+
+Records are matched by an external id field of the object; what the org holds already is not sent. The one thing
+to know: automation of the org (flows, triggers, validation and duplicate rules) runs on every record written.
+Docs: https://developer.salesforce.com/docs/apis
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import polars as pl
+
+from connectors.base import Target
+from connectors.clients import salesforce_lookup, salesforce_schema, salesforce_write
+from connectors.clients.salesforce_query import PAGE_SIZE
+from connectors.clients.salesforce_schema import SObject
+from connectors.clients.salesforce_session import SETTINGS, SalesforceSession
+from connectors.context import Context
+from connectors.types import Capabilities, EntityInfo, EntitySchema, Identity, WriteResult
+
+
+class SalesforceTarget(Target):
+    """Every object in which the connecting user may create records."""
+
+    slug = "salesforce"
+    label = "Salesforce"
+    settings = SETTINGS
+    # 25 requests of 20 s and more may run at once in production, 5 in a developer org.
+    capabilities = Capabilities(writes=True, counts=True, page_size=PAGE_SIZE, concurrency=5)
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        self._session = SalesforceSession(context)
+        self._described: dict[str, SObject] = {}
+
+    @property
+    def calls(self) -> int:
+        return self._session.http.calls
+
+    def check(self) -> Identity:
+        return self._session.identity()
+
+    def entities(self) -> tuple[EntityInfo, ...]:
+        return salesforce_schema.list_entities(self._session, writable=True)
+
+    def describe(self, entity: str) -> EntitySchema:
+        """As the org is now. Writable is what a new record may carry: fields that can be filled by an update only
+        are not, because a record is brought in one piece."""
+        self._described.pop(entity, None)
+        sobject = self._sobject(entity)
+        fields = (replace(field, writable=field.name in sobject.createable) for field in sobject.schema.fields)
+        return EntitySchema(sobject.schema.entity, tuple(fields))
+
+    def write(self, entity: str, frame: pl.DataFrame, *, key: str) -> WriteResult:
+        """New records are upserted by ``key``, an external id field; known ones are updated where they differ.
+
+        A blank sets the field blank; where the object knows no blank (a checkbox, an owner) the field is left
+        as it is. After any error raised, some records may be written: writing the frame again goes on."""
+        frame_of_results = salesforce_write.write(self._session, self._sobject(entity), frame, key=key)
+        return WriteResult.checked(frame_of_results, frame[key])
+
+    def fetch(self, entity: str, *, key: str, keys: Sequence[str], fields: Sequence[str]) -> pl.DataFrame:
+        """References come as ids of 18 characters, moments in UTC, numbers as Decimal with all digits stored."""
+        return salesforce_lookup.find(self._session, self._sobject(entity), key=key, keys=keys, fields=fields)
+
+    def count(self, entity: str, *, key: str, prefix: str) -> int | None:
+        """Exact among the records the connecting user sees; capitals count as small letters."""
+        return salesforce_lookup.count(self._session, self._sobject(entity), key=key, prefix=prefix)
+
+    def delete(self, entity: str, target_ids: Sequence[str]) -> WriteResult:
+        """Into the org's bin, from where they can be restored for about 15 days."""
+        results = salesforce_write.delete(self._session, self._sobject(entity), target_ids)
+        return WriteResult.checked(results, pl.Series(list(target_ids), dtype=pl.String))
+
+    def close(self) -> None:
+        self._session.close()
+
+    def _sobject(self, entity: str) -> SObject:
+        if entity not in self._described:
+            self._described[entity] = salesforce_schema.describe(self._session, entity)
+        return self._described[entity]
