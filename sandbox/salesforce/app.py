@@ -16,17 +16,21 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from sandbox.salesforce import jobs, oauth, rest
+from sandbox.salesforce import collection_calls, ingest_calls, jobs, oauth, rest, sobject_writes
+from sandbox.salesforce.automation import Automation
 from sandbox.salesforce.bad import BadRecord
 from sandbox.salesforce.bulk import BulkJobs
 from sandbox.salesforce.control import Control
+from sandbox.salesforce.deleting import Deleter
 from sandbox.salesforce.errors import ApiError, not_found
 from sandbox.salesforce.faults import ERROR_KINDS, Fault, Faults, Kind, error_answer
+from sandbox.salesforce.ingest import IngestJobs
 from sandbox.salesforce.org import Org
 from sandbox.salesforce.query import Queries
 from sandbox.salesforce.rest import Call, Services, as_json
 from sandbox.salesforce.store import Store
 from sandbox.salesforce.versions import checked, versions
+from sandbox.salesforce.writing import Writer
 
 MAX_REQUEST_HEAD = 16_384  # bytes of address and headers together; 414 beyond
 Handler = Callable[[Services, Call], Response]
@@ -46,12 +50,15 @@ class Simulator:
 
     def close(self) -> None:
         self.services.bulk.close()
+        self.services.ingest.close()
         self.store.close()
 
 
-def simulator(store: Store, org: Org, bad: list[BadRecord], *, hang_up: Hangup, seed: int = 0) -> Simulator:
+def simulator(
+    store: Store, org: Org, automation: Automation, bad: list[BadRecord], *, hang_up: Hangup, seed: int = 0
+) -> Simulator:
     """The application over a filled store. ``hang_up`` resets the connection of a request's scope."""
-    services = Services(org, store, Queries(store), BulkJobs(store, org), datetime.now(UTC).replace(microsecond=0))
+    services = _services(store, org, automation)
     faults = Faults(seed)
     routes = [*_data_routes(services), *_identity_routes(services), *Control(services, faults, bad).routes()]
     handlers = {HTTPException: _http_error, ApiError: _api_error}
@@ -59,6 +66,21 @@ def simulator(store: Store, org: Org, bad: list[BadRecord], *, hang_up: Hangup, 
     application.router.redirect_slashes = False
     gate = Gate(GZipMiddleware(application, minimum_size=1_000, compresslevel=1), org, faults, hang_up)
     return Simulator(org, store, gate, services, bad)
+
+
+def _services(store: Store, org: Org, automation: Automation) -> Services:
+    writer = Writer(store, org, automation)
+    deleter = Deleter(writer)
+    return Services(
+        org=org,
+        store=store,
+        queries=Queries(store),
+        bulk=BulkJobs(store, org),
+        ingest=IngestJobs(store, org, writer, deleter),
+        writer=writer,
+        deleter=deleter,
+        started=datetime.now(UTC).replace(microsecond=0),
+    )
 
 
 def _data_routes(services: Services) -> list[BaseRoute]:
@@ -73,7 +95,20 @@ def _data_routes(services: Services) -> list[BaseRoute]:
         ("GET", "/sobjects/{name}/describe", rest.sobject_describe),
         ("GET", "/sobjects/{name}/deleted", rest.deleted),
         ("GET", "/sobjects/{name}/updated", rest.updated),
+        ("POST", "/sobjects/{name}", sobject_writes.create),
         ("GET", "/sobjects/{name}/{id}", rest.record),
+        ("POST", "/sobjects/{name}/{id}", sobject_writes.create_by_key),
+        ("PATCH", "/sobjects/{name}/{id}", sobject_writes.update),
+        ("DELETE", "/sobjects/{name}/{id}", sobject_writes.delete),
+        ("GET", "/sobjects/{name}/{key}/{value:path}", sobject_writes.by_key),
+        ("PATCH", "/sobjects/{name}/{key}/{value:path}", sobject_writes.upsert),
+        ("DELETE", "/sobjects/{name}/{key}/{value:path}", sobject_writes.delete_by_key),
+        ("POST", "/composite/sobjects", collection_calls.insert),
+        ("PATCH", "/composite/sobjects", collection_calls.update),
+        ("DELETE", "/composite/sobjects", collection_calls.delete),
+        ("PATCH", "/composite/sobjects/{name}/{key}", collection_calls.upsert),
+        ("GET", "/composite/sobjects/{name}", collection_calls.retrieve),
+        ("POST", "/composite/sobjects/{name}", collection_calls.retrieve),
         ("GET", "/limits", rest.org_limits),
         ("GET", "/limits/recordCount", rest.org_record_counts),
         ("POST", "/jobs/query", jobs.create),
@@ -83,6 +118,16 @@ def _data_routes(services: Services) -> list[BaseRoute]:
         ("DELETE", "/jobs/query/{id}", jobs.delete),
         ("GET", "/jobs/query/{id}/results", jobs.results),
         ("GET", "/jobs/query/{id}/resultPages", jobs.result_pages),
+        ("POST", "/jobs/ingest", ingest_calls.create),
+        ("GET", "/jobs/ingest", ingest_calls.listed),
+        ("GET", "/jobs/ingest/{id}", ingest_calls.status),
+        ("PATCH", "/jobs/ingest/{id}", ingest_calls.change),
+        ("DELETE", "/jobs/ingest/{id}", ingest_calls.delete),
+        ("PUT", "/jobs/ingest/{id}/batches", ingest_calls.upload),
+        ("GET", "/jobs/ingest/{id}/successfulResults", ingest_calls.successful),
+        ("GET", "/jobs/ingest/{id}/failedResults", ingest_calls.failed),
+        ("GET", "/jobs/ingest/{id}/unprocessedrecords", ingest_calls.unprocessed),
+        ("GET", "/jobs/ingest/{id}/unprocessedRecords", ingest_calls.unprocessed),
     )
     return [Route(DATA + path, _guarded(services, handler), methods=[method]) for method, path, handler in table]
 

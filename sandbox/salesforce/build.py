@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sandbox.salesforce.app import Hangup, Simulator, simulator
+from sandbox.salesforce.automation import Automation
 from sandbox.salesforce.bad import BadRecord
 from sandbox.salesforce.dataset import load_dataset
 from sandbox.salesforce.generate import generate
@@ -41,7 +42,7 @@ def build(contents: Contents, *, hang_up: Hangup) -> Simulator:
             bad = generate(store, org, contents.records, contents.seed, contents.bad)
         if contents.data is not None:
             load_dataset(store, org, contents.data)
-        return simulator(store, org, bad, hang_up=hang_up, seed=contents.seed)
+        return simulator(store, org, Automation(), bad, hang_up=hang_up, seed=contents.seed)
     except BaseException:
         store.close()
         raise

@@ -137,7 +137,9 @@ class Control:
         message = (
             str(_mapping(_parsed(body)).get("message", "InternalServerError : Retry your query")) if body else "Failed"
         )
-        self.services.bulk.fail(request.path_params["id"], message)
+        key = request.path_params["id"]
+        if not self.services.ingest.fail(key, message):
+            self.services.bulk.fail(key, message)
         return {}
 
     def _subject(self, request: Request) -> SObject:

@@ -1,6 +1,7 @@
-"""The error a simulated resource raises; the app turns it into Salesforce's array-shaped error body."""
+"""The errors a simulated resource raises, and why a single record is refused; the app makes answers of them."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 
 class ApiError(Exception):
@@ -18,6 +19,26 @@ class ApiError(Exception):
         if self.fields:
             entry["fields"] = list(self.fields)
         return [entry]
+
+
+@dataclass(frozen=True, slots=True)
+class RowError:
+    """Why one record was refused."""
+
+    code: str
+    message: str
+    fields: tuple[str, ...] = ()
+
+    def body(self) -> dict[str, object]:
+        """As an entry of a collection's ``errors``."""
+        return {"statusCode": self.code, "message": self.message, "fields": list(self.fields)}
+
+    def line(self) -> str:
+        """As ``sf__Error`` of a bulk result."""
+        return f"{self.code}:{self.message}:{','.join(self.fields)}{' ' if self.fields else ''}--"
+
+    def as_answer(self, status: int = 400) -> ApiError:
+        return ApiError(status, self.code, self.message, self.fields)
 
 
 def not_found() -> ApiError:

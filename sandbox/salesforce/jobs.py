@@ -1,14 +1,14 @@
 """The HTTP side of Bulk 2.0 query jobs; what a job does is in ``bulk``."""
 
-import orjson
 from starlette.responses import Response
 
+from sandbox.salesforce.bodies import json_object
 from sandbox.salesforce.errors import ApiError
 from sandbox.salesforce.rest import Call, Services, as_json
 
 
 def create(services: Services, call: Call) -> Response:
-    return as_json(services.bulk.create(_body(call), call.version))
+    return as_json(services.bulk.create(json_object(call.body), call.version))
 
 
 def listed(services: Services, _: Call) -> Response:
@@ -20,7 +20,7 @@ def status(services: Services, call: Call) -> Response:
 
 
 def abort(services: Services, call: Call) -> Response:
-    return as_json(services.bulk.abort(_key(call), _body(call).get("state")))
+    return as_json(services.bulk.abort(_key(call), json_object(call.body).get("state")))
 
 
 def delete(services: Services, call: Call) -> Response:
@@ -45,13 +45,3 @@ def result_pages(services: Services, call: Call) -> Response:
 
 def _key(call: Call) -> str:
     return str(call.request.path_params["id"])
-
-
-def _body(call: Call) -> dict[str, object]:
-    try:
-        body = orjson.loads(call.body)
-    except orjson.JSONDecodeError as wrong:
-        raise ApiError(400, "JSON_PARSER_ERROR", f"Unexpected content in request body: {wrong}") from wrong
-    if not isinstance(body, dict):
-        raise ApiError(400, "JSON_PARSER_ERROR", "The request body is not a JSON object")
-    return body

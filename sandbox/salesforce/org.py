@@ -38,11 +38,23 @@ def new_credentials() -> Credentials:
 
 @dataclass(slots=True)
 class Settings:
-    """What control requests may change. ``bulk_polls`` is how often a bulk job is seen unfinished."""
+    """What control requests may change; switches are 0 or 1.
+
+    ``bulk_polls`` is how often a bulk job is seen unfinished; an ingest job stops after ``bulk_hold`` batches and
+    waits until that is -1 again. ``upload_bytes`` is the most one upload may hold.
+    """
 
     api_limit: int = 100_000
     bulk_polls: int = 1
     bulk_page: int = 50_000
+    bulk_batch: int = 10_000
+    bulk_batches: int = 15_000
+    bulk_hold: int = -1
+    jobs_page: int = 1_000
+    upload_bytes: int = 100_000_000
+    audit_fields: int = 0
+    hard_delete: int = 0
+    row_locks: int = 0
 
 
 @dataclass
@@ -55,6 +67,7 @@ class Org:
     settings: Settings = field(default_factory=Settings)
     used: int = 0
     bulk_jobs: int = 0
+    batches: int = 0
     calls: Counter[str] = field(default_factory=Counter)
     _tokens: set[str] = field(default_factory=set)
     _lock: threading.Lock = field(default_factory=threading.Lock)

@@ -13,6 +13,7 @@ from sandbox.salesforce.soql import utc_text
 from sandbox.salesforce.store import Store, now
 
 _AUTO_NUMBER = re.compile(r"\{(0+|YYYY|YY|MM|DD)\}")
+AUDIT_FIELDS = ("CreatedDate", "CreatedById", "LastModifiedDate", "LastModifiedById")
 Record = Mapping[str, object]
 
 
@@ -136,6 +137,13 @@ def auto_number(pattern: str, number: int) -> str:
     today = datetime.now(UTC)
     dates = {"YYYY": f"{today:%Y}", "YY": f"{today:%y}", "MM": f"{today:%m}", "DD": f"{today:%d}"}
     return _AUTO_NUMBER.sub(lambda match: dates.get(match.group(1)) or str(number).zfill(len(match.group(1))), pattern)
+
+
+def auto_number_parts(pattern: str) -> tuple[str, int, str]:
+    """What stands before and after the number of today's auto-numbers, and how many digits it has at least."""
+    before, after = auto_number(re.sub(r"\{0+\}", "\0", pattern, count=1), 0).split("\0")
+    found = re.search(r"\{(0+)\}", pattern)
+    return before, len(found.group(1)) if found else 0, after
 
 
 def _empty(column: str) -> object:

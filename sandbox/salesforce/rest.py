@@ -12,9 +12,11 @@ from starlette.responses import Response
 
 from sandbox.salesforce import ids
 from sandbox.salesforce.bulk import BulkJobs
-from sandbox.salesforce.compile import compile_query
+from sandbox.salesforce.compile import Plan, compile_query
+from sandbox.salesforce.deleting import Deleter
 from sandbox.salesforce.describe import describe, describe_global
 from sandbox.salesforce.errors import ApiError, not_found
+from sandbox.salesforce.ingest import IngestJobs
 from sandbox.salesforce.limits import limits, record_counts
 from sandbox.salesforce.org import Org
 from sandbox.salesforce.query import Queries, page_size
@@ -22,6 +24,7 @@ from sandbox.salesforce.render import json_row
 from sandbox.salesforce.schema import SObject
 from sandbox.salesforce.soql import Name, Query, utc_text
 from sandbox.salesforce.store import Store
+from sandbox.salesforce.writing import Writer
 
 JSON = "application/json;charset=UTF-8"
 DELETED_DAYS = 15
@@ -36,6 +39,9 @@ class Services:
     store: Store
     queries: Queries
     bulk: BulkJobs
+    ingest: IngestJobs
+    writer: Writer
+    deleter: Deleter
     started: datetime
 
 
@@ -54,7 +60,7 @@ class Call:
 def resources(_: Services, call: Call) -> Response:
     """``GET /services/data/vXX.X``: what there is."""
     path = f"/services/data/v{call.version}/"
-    names = ("sobjects", "query", "queryAll", "limits", "jobs")
+    names = ("sobjects", "query", "queryAll", "limits", "jobs", "composite")
     return as_json({name: path + name for name in names})
 
 
@@ -87,13 +93,13 @@ def sobjects(services: Services, call: Call) -> Response:
 
 
 def sobject_describe(services: Services, call: Call) -> Response:
-    subject = _subject(services, call)
+    subject = subject_named(services, call)
     return _unless_unchanged(services, call, lambda: describe(services.store.schema, subject, call.version))
 
 
 def sobject_basic(services: Services, call: Call) -> Response:
     """``GET /sobjects/X``: the object's entry of the global describe. Recently viewed records are none."""
-    subject = _subject(services, call)
+    subject = subject_named(services, call)
     entries = describe_global(services.store.schema, call.version)["sobjects"]
     entry = next(each for each in entries if each["name"] == subject.name)
     return as_json({"objectDescribe": entry, "recentItems": []})
@@ -101,20 +107,38 @@ def sobject_basic(services: Services, call: Call) -> Response:
 
 def record(services: Services, call: Call) -> Response:
     """``GET /sobjects/X/<id>``, all fields or those of ``?fields=``."""
-    subject = _subject(services, call)
+    return record_answer(services, call, subject_named(services, call), call.request.path_params["id"])
+
+
+def record_answer(services: Services, call: Call, subject: SObject, record_id: str) -> Response:
+    """One record's fields, all or those of ``?fields=``; raises ApiError where it is not there."""
     asked = call.argument("fields")
     names = [name.strip() for name in asked.split(",")] if asked else [each.name for each in subject.fields]
-    text = f"SELECT {','.join(names)} FROM {subject.name}"  # noqa: S608 - SOQL, shown in error messages only
-    tree = Query(text, Name(subject.name, 0), tuple(Name(name, 0) for name in names))
-    plan = compile_query(tree, services.store.schema, deleted=True)
+    plan = _plan(services, subject, names)
     sql = f'SELECT t."IsDeleted", {json_row(plan, call.version)} {plan.source} AND t."Id" = ?'
     with services.store.read() as connection:
-        found = connection.execute(sql, (*plan.parameters, ids.normalised(call.request.path_params["id"]))).fetchone()
+        found = connection.execute(sql, (*plan.parameters, ids.normalised(record_id))).fetchone()
     if found is None:
         raise ApiError(404, "NOT_FOUND", "Provided external ID field does not exist or is not accessible: Id")
     if found[0]:
         raise ApiError(404, "ENTITY_IS_DELETED", "entity is deleted")
     return Response(found[1], media_type=JSON)
+
+
+def records_json(services: Services, version: str, subject: SObject, wanted: list[str], names: list[str]) -> bytes:
+    """A JSON list with a record, or null, for each of the ids."""
+    plan = _plan(services, subject, names or ["Id"])
+    sql = f'SELECT t."Id", {json_row(plan, version)} {plan.source} AND t."IsDeleted" = 0 AND t."Id" IN (SELECT value FROM json_each(?))'  # noqa: E501
+    keys = [ids.normalised(each) for each in wanted]
+    with services.store.read() as connection:
+        found = dict(connection.execute(sql, (*plan.parameters, orjson.dumps(keys).decode())).fetchall())
+    return b"[" + b",".join(found.get(key, b"null") for key in keys) + b"]"
+
+
+def _plan(services: Services, subject: SObject, names: list[str]) -> Plan:
+    text = f"SELECT {','.join(names)} FROM {subject.name}"  # noqa: S608 - SOQL, shown in error messages only
+    tree = Query(text, Name(subject.name, 0), tuple(Name(name, 0) for name in names))
+    return compile_query(tree, services.store.schema, deleted=True)
 
 
 def deleted(services: Services, call: Call) -> Response:
@@ -162,7 +186,7 @@ def offset_form(moment: str) -> str:
     return moment.removesuffix("Z") + "+0000"
 
 
-def _subject(services: Services, call: Call) -> SObject:
+def subject_named(services: Services, call: Call) -> SObject:
     subject = services.store.schema.get(call.request.path_params["name"])
     if subject is None:
         raise not_found()
@@ -170,7 +194,7 @@ def _subject(services: Services, call: Call) -> SObject:
 
 
 def _replicated(services: Services, call: Call) -> SObject:
-    subject = _subject(services, call)
+    subject = subject_named(services, call)
     if subject.field("SystemModstamp") is None:
         raise ApiError(400, "INVALID_TYPE_FOR_OPERATION", f"entity type {subject.name} does not support replication")
     return subject
@@ -198,11 +222,11 @@ def _minutes(moment: datetime) -> str:
 
 
 def _unless_unchanged(services: Services, call: Call, build: Callable[[], object]) -> Response:
-    """Describe answers carry Last-Modified and honour If-Modified-Since: metadata is as old as the org."""
+    """Describe answers carry Last-Modified and honour If-Modified-Since: metadata is as old as its last change."""
     since = call.request.headers.get("if-modified-since")
-    modified = services.started.strftime("%a, %d %b %Y %H:%M:%S GMT")
+    modified = services.store.schema_changed.strftime("%a, %d %b %Y %H:%M:%S GMT")
     try:
-        unchanged = since is not None and parsedate_to_datetime(since) >= services.started
+        unchanged = since is not None and parsedate_to_datetime(since) >= services.store.schema_changed
     except (ValueError, TypeError):  # not a date, or one without a zone
         unchanged = False
     if unchanged:

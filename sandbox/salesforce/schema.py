@@ -91,6 +91,18 @@ class Field:
         return self.type != "address" and not self.calculated
 
 
+@dataclass(frozen=True, slots=True)
+class RecordType:
+    """A record type of an object; ``available`` says whether the user may choose it."""
+
+    id: str
+    name: str
+    developer_name: str
+    active: bool = True
+    available: bool = True
+    default: bool = False
+
+
 @dataclass(frozen=True)
 class SObject:
     """One object. ``fields`` keep the platform's order; look-ups by name ignore case, as SOQL does."""
@@ -113,6 +125,7 @@ class SObject:
     bulk: bool = True
     associate_type: str | None = None
     associate_parent: str | None = None
+    record_types: tuple[RecordType, ...] = ()
     by_name: Mapping[str, Field] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -129,6 +142,10 @@ class SObject:
     @property
     def name_field(self) -> Field | None:
         return next((each for each in self.fields if each.name_field), None)
+
+    def without(self, name: str) -> "SObject":
+        """The object as a user sees it who may not see the field ``name``."""
+        return replace(self, fields=tuple(each for each in self.fields if each.name != name))
 
     def with_fields(self, extra: Iterable[Field]) -> "SObject":
         """The object with ``extra`` added, replacing fields of the same name."""
@@ -152,6 +169,10 @@ class Schema:
     def require(self, name: str) -> SObject:
         """The object of that name; raises KeyError where there is none."""
         return self._by_name[name.lower()]
+
+    def changed(self, *objects: SObject) -> "Schema":
+        """A schema with ``objects`` added or in place of those of the same name."""
+        return Schema({**self._by_name, **{each.name.lower(): each for each in objects}}.values())
 
     def by_prefix(self, prefix: str) -> SObject | None:
         return next((each for each in self if each.prefix == prefix), None)

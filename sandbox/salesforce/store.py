@@ -2,6 +2,9 @@
 
 Booleans are 0/1, date-times text in UTC with milliseconds and ``Z``, ids always 18 characters. Every table has
 ``IsDeleted`` and ``_DeletedAt`` whether or not the object shows them.
+
+Inside ``write()`` the same thread reads what it has written so far, and a ``write()`` within is a savepoint: what a
+composite request does is undone as a whole or in part, and nobody else sees it before its end.
 """
 
 import queue
@@ -10,7 +13,7 @@ import tempfile
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from sandbox.salesforce import ids
@@ -44,10 +47,24 @@ class Store:
         self._opened: list[sqlite3.Connection] = []
         self._writing = threading.Lock()
         self._counters: dict[str, int] = {}
+        self._mine = threading.local()
+        self.schema_changed = datetime.now(UTC).replace(microsecond=0)
         with self.write() as connection:
             for subject in schema:
                 for statement in _table(subject):
                     connection.execute(statement)
+
+    def change_schema(self, schema: Schema) -> None:
+        """Take another schema: new objects get tables, new fields columns. What is gone stays stored, unseen."""
+        with self.write() as connection:
+            for subject in schema:
+                for statement in _additions(connection, subject):
+                    connection.execute(statement)
+            self.schema = schema
+            # The platform tells whole seconds; two changes in one must still be told apart.
+            self.schema_changed = max(datetime.now(UTC).replace(microsecond=0), self.schema_changed) + timedelta(
+                seconds=1
+            )
 
     def close(self) -> None:
         for connection in self._opened:
@@ -57,6 +74,10 @@ class Store:
     @contextmanager
     def read(self) -> Iterator[sqlite3.Connection]:
         """A connection of one's own for the duration; many at once."""
+        inside: sqlite3.Connection | None = getattr(self._mine, "connection", None)
+        if inside is not None:
+            yield inside
+            return
         try:
             connection = self._idle.get_nowait()
         except queue.Empty:
@@ -69,14 +90,23 @@ class Store:
     @contextmanager
     def write(self) -> Iterator[sqlite3.Connection]:
         """One transaction, committed at the end or rolled back on an exception; one writer at a time."""
+        inside: sqlite3.Connection | None = getattr(self._mine, "connection", None)
+        if inside is not None:
+            with _savepoint(inside):
+                yield inside
+            return
         with self._writing, self.read() as connection:
             connection.execute("BEGIN IMMEDIATE")
+            self._mine.connection = connection
             try:
                 yield connection
             except BaseException:
                 connection.execute("ROLLBACK")
                 raise
-            connection.execute("COMMIT")
+            else:
+                connection.execute("COMMIT")
+            finally:
+                self._mine.connection = None
 
     def new_ids(self, subject: SObject, count: int) -> list[str]:
         """Fresh ids of an object, in ascending order."""
@@ -118,6 +148,37 @@ class Store:
         return connection
 
 
+@contextmanager
+def _savepoint(connection: sqlite3.Connection) -> Iterator[None]:
+    connection.execute("SAVEPOINT inner")
+    try:
+        yield
+    except BaseException:
+        connection.execute("ROLLBACK TO inner")
+        raise
+    finally:
+        connection.execute("RELEASE inner")
+
+
+def _additions(connection: sqlite3.Connection, subject: SObject) -> list[str]:
+    """What makes an existing database hold ``subject``: its table, or the columns it does not have yet."""
+    present = {row[1] for row in connection.execute(f'PRAGMA table_info("{subject.name}")')}
+    if not present:
+        return _table(subject)
+    missing = [each for each in subject.fields if each.stored and each.name not in present]
+    columns = [f'ALTER TABLE "{subject.name}" ADD COLUMN "{each.name}" {_column_type(each)}' for each in missing]
+    return columns + [_index(subject, each) for each in subject.fields if each.stored and _indexed(each)]
+
+
+def _indexed(field: Field) -> bool:
+    """Fields that writes look records up by."""
+    return field.relationship_order is not None or field.external_id or field.unique
+
+
+def _index(subject: SObject, field: Field) -> str:
+    return f'CREATE INDEX IF NOT EXISTS "{subject.name} {field.name}" ON "{subject.name}" ("{field.name}")'
+
+
 def _table(subject: SObject) -> list[str]:
     columns = [
         f'"{each.name}" {_column_type(each)}'
@@ -136,10 +197,7 @@ def _table(subject: SObject) -> list[str]:
     statements = [f'CREATE TABLE "{subject.name}" ({body})']
     if subject.field("SystemModstamp"):
         statements.append(f'CREATE INDEX "{subject.name} stamp" ON "{subject.name}" ("SystemModstamp")')
-    masters = [each for each in subject.fields if each.relationship_order is not None]
-    return statements + [
-        f'CREATE INDEX "{subject.name} {each.name}" ON "{subject.name}" ("{each.name}")' for each in masters
-    ]
+    return statements + [_index(subject, each) for each in subject.fields if each.stored and _indexed(each)]
 
 
 def _column_type(field: Field) -> str:
@@ -147,4 +205,5 @@ def _column_type(field: Field) -> str:
         return "REAL"
     if field.type in ("int", "boolean"):
         return "INTEGER"
-    return "TEXT" if field.type in ("id", "reference", "date", "datetime", "time") else "TEXT COLLATE NOCASE"
+    exact = field.type in ("id", "reference", "date", "datetime", "time") or field.case_sensitive
+    return "TEXT" if exact else "TEXT COLLATE NOCASE"
