@@ -154,8 +154,8 @@ def make_project(
     customer: Customer, name: str, source: Reach, target: Reach, *, mirror: bool, entities: Sequence[str] = ()
 ) -> Project:
     """A project between two new orgs of the customer, with these entities or every one that can be moved."""
-    from_org = _org(customer, f"{name} source", Role.SOURCE, source)
-    to_org = _org(customer, f"{name} target", Role.TARGET, target)
+    from_org = make_org(customer, f"{name} source", Role.SOURCE, source)
+    to_org = make_org(customer, f"{name} target", Role.TARGET, target)
     project = projects.create_project(customer, name, source=from_org, target=to_org, mirror=mirror)
     with orgs.open_source(from_org) as connector:
         if mirror:
@@ -173,7 +173,8 @@ def erase(customer: Customer) -> None:
     customer.delete()
 
 
-def _org(customer: Customer, name: str, role: Role, reach: Reach) -> Org:
+def make_org(customer: Customer, name: str, role: Role, reach: Reach) -> Org:
+    """A new org of the customer that reaches the system."""
     return orgs.create_org(
         customer=customer,
         name=name,

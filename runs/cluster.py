@@ -14,6 +14,8 @@ import psutil
 from django.conf import settings
 from django.db import connection
 
+from runs import hosts
+
 logger = logging.getLogger(__name__)
 
 MARK = "MF_CLUSTER_OF"
@@ -41,6 +43,7 @@ class Cluster:
             MARK: self.mark,
             "MF_WORKER_HOST": self.host,
             "MF_WORKERS": str(self.workers),
+            **hosts.worker_environment(self.workers),
         }
         self.process = subprocess.Popen(
             [sys.executable, str(settings.BASE_DIR / "manage.py"), "qcluster"], env=environment, start_new_session=True

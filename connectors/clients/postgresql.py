@@ -132,6 +132,15 @@ def copy_text(frame: pl.DataFrame) -> bytes:
     return buffer.getvalue()
 
 
+def array_text(texts: pl.Series) -> str:
+    """The texts as the literal of a ``text[]``: for a parameter, or quoted by ``sql.Literal``.
+
+    A list of as many would be dumped value by value, which for the keys of a chunk takes longer than the query.
+    """
+    literal = _array(pl.col("element").implode(), texts.dtype)
+    return str(pl.DataFrame([texts.alias("element")]).select(literal).item())
+
+
 def nul_columns(frame: pl.DataFrame) -> tuple[str, ...]:
     """The columns in which some text holds a NUL character."""
     return tuple(name for name in frame.columns if frame.select(_has_nul(name, frame.schema[name]).any()).item())

@@ -3,11 +3,11 @@
 The catalog: https://www.postgresql.org/docs/current/catalogs.html
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+import polars as pl
 from psycopg import sql
 
 from connectors.clients.postgresql import Cursor
@@ -125,11 +125,13 @@ class Column:
         # Eleven bits, signed since version 15: numeric(5, -2) rounds to hundreds.
         return (((self.modifier - 4) & 0x7FF) ^ 1024) - 1024 if self.precision is not None else None
 
-    def may_hold(self, text: str) -> bool:
-        """Whether the text can be a value of the column, of types that serve as keys; others are let pass."""
-        pattern, whole = _KEY_TEXTS.get(self.base, ("[^\0]*", None))
-        fits = re.fullmatch(pattern, text, re.DOTALL) is not None
-        return fits and (whole is None or -whole <= int(text) < whole)
+    def may_hold(self, texts: pl.Series) -> pl.Series:
+        """Which of the texts can be values of the column, of types that serve as keys; others are let pass."""
+        pattern, whole = _KEY_TEXTS.get(self.base, (r"[^\x00]*", None))
+        fits = texts.str.contains(f"^(?s:{pattern})$")
+        if whole is None:
+            return fits
+        return fits & texts.cast(pl.Int64, strict=False).is_between(-whole, whole - 1).fill_null(value=False)
 
     @property
     def is_text(self) -> bool:

@@ -23,7 +23,7 @@ def delete_rows(connection: Connection, table: Table, ids: Sequence[str], condit
     """
     identity = next(column for column in table.columns if column.name == table.id_column)
     keys = list(dict.fromkeys(ids))
-    possible = [place for place, key in enumerate(keys) if identity.may_hold(key)]
+    possible = identity.may_hold(pl.Series(keys, dtype=pl.String)).arg_true().to_list()
     cursor = connection.cursor()
     cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
     cursor.execute(LOOK_UP)

@@ -6,13 +6,13 @@ the value is written to it and is part of every look-up, so that another tenant'
 Docs: https://www.postgresql.org/docs/current/
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import polars as pl
 from psycopg import sql
 
 from connectors.base import Target
-from connectors.clients.postgresql import Address, Connection
+from connectors.clients.postgresql import Address, Connection, array_text
 from connectors.clients.postgresql_catalog import Column, Table, entity_info, entity_schema, read_tables
 from connectors.clients.postgresql_delete import delete_rows
 from connectors.clients.postgresql_merge import Merge, constant, merge_frame
@@ -136,10 +136,10 @@ class PostgresqlTarget(Target):
                         connection.cursor(),
                         table,
                         key=column,
-                        condition=_among(column, keys[start : start + KEYS_AT_ONCE], reach),
+                        condition=_among(column, part, reach),
                         fields=wanted,
                     )
-                    for start in range(0, max(len(keys), 1), KEYS_AT_ONCE)
+                    for part in _portions(keys)
                 )
 
     def count(self, entity: str, *, key: str, prefix: str) -> int | None:
@@ -290,10 +290,15 @@ class PostgresqlTarget(Target):
         return Merge(table, tuple(columns), self._columns(table, [key])[0], constants)
 
 
-def _among(column: Column, keys: Sequence[str], reach: sql.Composable) -> sql.Composed:
+def _among(column: Column, keys: pl.Series, reach: sql.Composable) -> sql.Composed:
     """The rows in reach whose key is among ``keys``; a text that cannot be a key of that type is none."""
-    possible = [key for key in keys if column.may_hold(key)]
+    possible = sql.Literal(array_text(keys.filter(column.may_hold(keys))))
     kind = raw("text" if column.is_text else column.declared)
-    return sql.SQL("{} AND t.{} = ANY({}::{}[])").format(
-        reach, sql.Identifier(column.name), sql.Literal(possible), kind
-    )
+    return sql.SQL("{} AND t.{} = ANY({}::text[]::{}[])").format(reach, sql.Identifier(column.name), possible, kind)
+
+
+def _portions(keys: Sequence[str]) -> Iterator[pl.Series]:
+    """The keys, ``KEYS_AT_ONCE`` at a time; one empty portion of none."""
+    texts = pl.Series(keys, dtype=pl.String)
+    for start in range(0, max(len(texts), 1), KEYS_AT_ONCE):
+        yield texts[start : start + KEYS_AT_ONCE]

@@ -3,7 +3,7 @@
 KIB = 1024
 MIB = 1024 * KIB
 
-BLOCK_BYTES = 2 * MIB
+BLOCK_BYTES = 4 * MIB
 """Bytes of a text file parsed at once; peak memory is a small multiple of it."""
 
 MAX_RECORD_BYTES = 16 * MIB
