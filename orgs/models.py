@@ -3,7 +3,10 @@
 import uuid
 from collections.abc import Mapping
 from typing import ClassVar, Self
+from zoneinfo import available_timezones
 
+from django.core.exceptions import ValidationError
+from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import Lower
@@ -15,6 +18,12 @@ from orgs.visibility import VisibleManager
 MAX_FILE_BYTES = 1 << 30
 FILE_PART_BYTES = 1 << 20
 FILE_PART_PURPOSE = "orgs.OrgFilePart.body"
+
+
+def known_time_zone(name: str) -> None:
+    """Raises ValidationError where the time zone database has no such name."""
+    if name not in available_timezones():
+        raise ValidationError(f"“{name}” is not a time zone; write it like Europe/Berlin or America/New_York.")
 
 
 class Customer(models.Model):
@@ -180,6 +189,73 @@ class OrgFilePart(models.Model):
 
     def __str__(self) -> str:
         return f"{self.file_id}/{self.number}"
+
+
+class OrgBudget(models.Model):
+    """What may be asked of an org, as far as a person agreed otherwise than the platform's default, and
+    where its budget stands (written by ``orgs.budget`` only; see ``orgs.allowance.State``).
+
+    A blank limit is the platform's default, 0 is none. ``version`` grows with every change: whoever computed
+    from an older row writes nothing.
+    """
+
+    org = models.OneToOneField(Org, on_delete=models.CASCADE, related_name="budget", primary_key=True)
+    requests = models.PositiveIntegerField(null=True, blank=True)
+    window_seconds = models.PositiveIntegerField("window", default=1, validators=(MinValueValidator(1),))
+    concurrency = models.PositiveIntegerField("requests at once", null=True, blank=True)
+    requests_per_day = models.PositiveIntegerField(null=True, blank=True)
+    reserve_percent = models.PositiveSmallIntegerField("reserve", default=20, validators=(MaxValueValidator(100),))
+    quiet_from = models.TimeField("quiet hours from", null=True, blank=True)
+    quiet_until = models.TimeField("quiet hours until", null=True, blank=True)
+    quiet_percent = models.PositiveSmallIntegerField(
+        "share in quiet hours", default=0, validators=(MaxValueValidator(100),)
+    )
+    time_zone = models.CharField(max_length=64, default="UTC", validators=(known_time_zone,))
+
+    version = models.BigIntegerField(default=0, editable=False)
+    level = models.FloatField(null=True, editable=False)
+    level_at = models.DateTimeField(null=True, editable=False)
+    used = models.JSONField(default=dict, editable=False)
+    quota_limit = models.BigIntegerField(null=True, editable=False)
+    quota_left = models.BigIntegerField(null=True, editable=False)
+    quota_credit = models.BigIntegerField(null=True, editable=False)
+    quota_until = models.DateTimeField(null=True, editable=False)
+    paused_until = models.DateTimeField(null=True, editable=False)
+    crowded_until = models.DateTimeField(null=True, editable=False)
+
+    class Meta:
+        constraints = (
+            models.CheckConstraint(name="orgs_orgbudget_window_positive", condition=Q(window_seconds__gte=1)),
+            models.CheckConstraint(
+                name="orgs_orgbudget_percents",
+                condition=Q(reserve_percent__lte=100, quiet_percent__lte=100),
+            ),
+            models.CheckConstraint(
+                name="orgs_orgbudget_quiet_both_or_none",
+                condition=Q(quiet_from__isnull=True, quiet_until__isnull=True)
+                | Q(quiet_from__isnull=False, quiet_until__isnull=False),
+                violation_error_message="Quiet hours need both a beginning and an end.",
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"budget of org {self.org_id}"
+
+
+class BudgetPlace(models.Model):
+    """One request under way, or a place a worker keeps for its next one.
+
+    It ends when it is given back, when the database session that took it (``backend``, the server's process
+    id) is gone, or at ``expires_at``.
+    """
+
+    org = models.ForeignKey(Org, on_delete=models.CASCADE, related_name="+")
+    backend = models.IntegerField()
+    taken_at = models.DateTimeField()
+    expires_at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return f"a place at org {self.org_id} until {self.expires_at:%H:%M:%S}"
 
 
 register_sealed_column("orgs.OrgFilePart", "body", FILE_PART_PURPOSE)

@@ -14,15 +14,28 @@ from django.db import transaction
 from django.db.models.functions import Now
 
 from connectors.base import Connector, Source, Target
-from connectors.context import LOOPBACK, Context, FileStore, Network, Secret
+from connectors.context import LOOPBACK, Context, FileStore, Network, Secret, SystemClock
 from connectors.errors import AuthenticationFailed, ConnectorError, InputInvalid, SettingsInvalid
 from connectors.files import FolderFiles
 from connectors.redaction import Redactor
 from connectors.registry import source_class, target_class
 from connectors.types import Identity
-from orgs import vault
+from orgs import budget_store, vault
+from orgs.allowance import Terms, terms_of
+from orgs.budget import SharedBudget
+from orgs.budget_store import AGREED, Reading
 from orgs.files import OrgFiles, checked_name, seal_part
-from orgs.models import FILE_PART_BYTES, MAX_FILE_BYTES, Customer, Org, OrgFile, OrgFilePart, OrgStatus, Role
+from orgs.models import (
+    FILE_PART_BYTES,
+    MAX_FILE_BYTES,
+    Customer,
+    Org,
+    OrgBudget,
+    OrgFile,
+    OrgFilePart,
+    OrgStatus,
+    Role,
+)
 from orgs.sealing import SealBroken
 from orgs.tokens import OrgTokens
 from orgs.validation import Entry, EntryRefused, declared_settings, plain_settings, problems_of, secret_settings
@@ -179,13 +192,25 @@ def _context(org: Org) -> Context:
         secrets = org.open_secrets()
     except SealBroken as broken:
         raise SettingsInvalid(f"The secrets of {org.name} cannot be used. {broken}") from None
+    clock = SystemClock()
     return Context(
+        name=org.name,
         settings=dict(org.settings),
         secrets={name: Secret(value) for name, value in secrets.items()},
+        budget=SharedBudget(org, default_terms(org), clock=clock),
+        clock=clock,
         tokens=OrgTokens(org),
         files=_files(org),
         network=_network(),
     )
+
+
+def default_terms(org: Org) -> Terms:
+    """What the org's platform allows by default: the least of what its connectors declare."""
+    declared = [connector.capabilities for connector in installed_connectors(org)]
+    rates = [each.requests_per_second for each in declared if each.requests_per_second]
+    places = [each.concurrency for each in declared if each.concurrency]
+    return terms_of(rates=rates, places=places)
 
 
 def _files(org: Org) -> FileStore:
@@ -219,6 +244,31 @@ def allowed_folder(folder: Path) -> Path:
     if not resolved.is_dir():
         raise SettingsInvalid(f"There is no folder {resolved}: check the path.")
     return resolved
+
+
+# --- The rate budget ------------------------------------------------------------------------------------------
+def budget_of(org: Org) -> Reading:
+    """What was agreed for the org and where its budget stands now."""
+    return budget_store.read(org.pk, default_terms(org))
+
+
+@transaction.atomic
+def save_budget(org: Org, agreed: Mapping[str, Any]) -> OrgBudget:
+    """Agree on other limits, by column of ``OrgBudget``; raises EntryRefused.
+
+    Whoever is computing with the old ones writes nothing: the version grows with the change.
+    """
+    budget_store.create(org.pk)
+    budget = OrgBudget.objects.select_for_update().get(pk=org.pk)
+    for name in AGREED:
+        setattr(budget, name, agreed.get(name, getattr(budget, name)))
+    budget.version += 1
+    try:
+        budget.full_clean()
+    except ValidationError as refused:
+        raise EntryRefused({name: " ".join(said) for name, said in refused.message_dict.items()}) from None
+    budget.save(update_fields=[*AGREED, "version"])
+    return budget
 
 
 # --- Checking -------------------------------------------------------------------------------------------------
