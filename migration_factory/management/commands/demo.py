@@ -4,10 +4,10 @@ import sys
 from typing import Any
 
 from django.core.management import call_command
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 from rich.console import Console
 
-from migration_factory.demo import Show, demo
+from migration_factory.demo import DemoFailed, Show, demo
 
 
 class Command(BaseCommand):
@@ -27,4 +27,6 @@ class Command(BaseCommand):
             good = demo(show, Console())
         except KeyboardInterrupt:
             good = True
+        except DemoFailed as failed:
+            raise CommandError(str(failed)) from failed
         sys.exit(0 if good else 1)
