@@ -27,12 +27,12 @@ def carry(session: SalesforceSession, sending: Sending, *, number: int, refusals
     size = _size(len(sending), number, refusals)
     if size:
         return collections.send(session, sending, size=size)
-    literal = ingest.holds_literal_null(sending)
+    unfit = ingest.unfit(sending)
     try:
-        answers = ingest.send(session, sending.where(~literal)) if not literal.all() else no_answers()
+        answers = ingest.send(session, sending.where(~unfit)) if not unfit.all() else no_answers()
     except BulkUnsupported:
         return collections.send(session, sending, size=few)
-    return pl.concat([answers, collections.send(session, sending.where(literal), size=few)])
+    return pl.concat([answers, collections.send(session, sending.where(unfit), size=few)])
 
 
 def pause(session: SalesforceSession, number: int, refusals: pl.Series) -> None:

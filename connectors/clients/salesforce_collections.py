@@ -120,10 +120,5 @@ def _known_ids(session: SalesforceSession, sending: Sending, done: pl.Series) ->
 
 def _refused(refs: pl.Series, reason: tuple[str, str, str]) -> pl.DataFrame:
     code, fields, said = reason
-    return pl.DataFrame({"ref": refs}, schema={"ref": pl.String}).select(
-        "ref",
-        pl.lit(None, pl.String).alias("target_id"),
-        pl.lit(code).alias("code"),
-        pl.lit(fields).alias("fields"),
-        pl.lit(said).alias("said"),
-    ).select(ANSWERS)  # fmt: skip
+    told = {"target_id": pl.lit(None, pl.String), "code": pl.lit(code), "fields": pl.lit(fields), "said": pl.lit(said)}
+    return pl.DataFrame({"ref": refs}).with_columns(**told).select(*ANSWERS)

@@ -24,6 +24,7 @@ from connectors.errors import ConnectorError, ContractChanged, RateLimited, Unav
 from connectors.values import csv_to_frame
 
 LARGEST_FILE: Final = 100_000_000  # bytes; 150 MB after base64 is the limit
+LONGEST_VALUE: Final = 32_000  # characters
 _TRIES: Final = 3
 
 # "CODE:words:fields --", the words with colons of their own, nothing before "--" where no field is named.
@@ -50,11 +51,12 @@ def send(session: SalesforceSession, sending: Sending) -> pl.DataFrame:
     return answers
 
 
-def holds_literal_null(sending: Sending) -> pl.Series:
-    """The rows with a text that a bulk file would take for “blank”."""
+def unfit(sending: Sending) -> pl.Series:
+    """The rows that a bulk file cannot carry: a text it would take for “blank”, or one longer than it takes."""
     if not sending.values.width:
         return pl.Series([False] * len(sending), dtype=pl.Boolean)
-    return sending.values.select(pl.any_horizontal((pl.all() == CSV_NULL).fill_null(value=False))).to_series()
+    odd = (pl.all() == CSV_NULL) | (pl.all().str.len_chars() > LONGEST_VALUE)
+    return sending.values.select(pl.any_horizontal(odd.fill_null(value=False))).to_series()
 
 
 def _file(sending: Sending) -> bytes:
@@ -168,7 +170,7 @@ def _answers(session: SalesforceSession, sending: Sending, job: str) -> pl.DataF
             f"The bulk job {job} of {sending.entity} has results for records that were not in it, among them "
             f"{strangers['ref'][0]}; nothing was recorded."
         )
-    return pl.concat([no_answers(), told.select(ANSWERS).filter(~pl.col("ref").is_duplicated())])
+    return pl.concat([no_answers(), told.select(*ANSWERS).filter(~pl.col("ref").is_duplicated())])
 
 
 def _results(session: SalesforceSession, job: str, name: str, wanted: list[str], match: str) -> pl.DataFrame:

@@ -86,7 +86,7 @@ class _Ways:
         fixed = [name for name in self.names if name not in self.sobject.updateable]
         stuck = is_there & pl.any_horizontal(pl.lit(value=False), *(pl.col(_sent(name)) for name in fixed))
         # Refused for a value that is taken, and yet nobody has the key: another record has the value.
-        taken = ~is_there & pl.col("code").is_in(_TAKEN)
+        taken = ~is_there & pl.col("code").is_in(_TAKEN).fill_null(value=False)
         ours = pl.lit(not is_first) & pl.col("code").is_null()
         landed = pl.when(~ours).then(pl.lit(Outcome.UNCHANGED)).when(pl.col("key").is_in(existed.implode())).then(
             pl.lit(Outcome.UPDATED)
@@ -174,7 +174,7 @@ def delete(session: SalesforceSession, sobject: SObject, target_ids: Sequence[st
         if rows.is_empty():
             break
         told = rows.drop(*_REFUSAL).join(_deletion(session, sobject, rows, number), on="target_id", how="left")
-        is_gone = pl.col("is_done").fill_null(value=False) | pl.col("code").is_in(_GONE)
+        is_gone = (pl.col("is_done") | pl.col("code").is_in(_GONE)).fill_null(value=False)
         again = pl.col("code").is_null() | pl.col("code").is_in(AGAIN_CODES)
         settled += [_landed(told.filter(is_gone), gone), _rejected(told.filter(~is_gone & ~again))]
         rows = told.filter(~is_gone & again).drop("is_done")
