@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections import namedtuple
 from collections.abc import Callable, Iterator
@@ -43,10 +44,20 @@ def folder(path: Path) -> Iterator[Path]:
     shutil.rmtree(path, ignore_errors=True)
 
 
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """A folder of our own: pytest closes its temporary folders to other users whenever a session starts, and the
+    server runs as another user where we are root."""
+    with tempfile.TemporaryDirectory(prefix="mf-test-", ignore_cleanup_errors=True) as made:
+        yield Path(made)
+
+
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    with folder(tmp_path_factory.mktemp("server") / "var") as path:
-        yield path
+def shared() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="mf-test-", ignore_cleanup_errors=True) as made:
+        own = Path(made)
+        with folder(own / "var") as path:
+            yield path
 
 
 @pytest.fixture
