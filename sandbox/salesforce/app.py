@@ -17,10 +17,10 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sandbox.salesforce import collection_calls, ingest_calls, jobs, oauth, rest, sobject_writes
-from sandbox.salesforce.automation import Automation
 from sandbox.salesforce.bad import BadRecord
 from sandbox.salesforce.bulk import BulkJobs
 from sandbox.salesforce.control import Control
+from sandbox.salesforce.definitions import Definitions
 from sandbox.salesforce.deleting import Deleter
 from sandbox.salesforce.errors import ApiError, not_found
 from sandbox.salesforce.faults import ERROR_KINDS, Fault, Faults, Kind, error_answer
@@ -54,13 +54,16 @@ class Simulator:
         self.store.close()
 
 
-def simulator(
-    store: Store, org: Org, automation: Automation, bad: list[BadRecord], *, hang_up: Hangup, seed: int = 0
-) -> Simulator:
+def simulator(definitions: Definitions, bad: list[BadRecord], *, hang_up: Hangup, seed: int = 0) -> Simulator:
     """The application over a filled store. ``hang_up`` resets the connection of a request's scope."""
-    services = _services(store, org, automation)
+    store, org = definitions.store, definitions.org
+    services = _services(definitions)
     faults = Faults(seed)
-    routes = [*_data_routes(services), *_identity_routes(services), *Control(services, faults, bad).routes()]
+    routes = [
+        *_data_routes(services),
+        *_identity_routes(services),
+        *Control(services, definitions, faults, bad).routes(),
+    ]
     handlers = {HTTPException: _http_error, ApiError: _api_error}
     application = Starlette(routes=routes, exception_handlers=handlers)  # type: ignore[arg-type]  # narrower exception types
     application.router.redirect_slashes = False
@@ -68,8 +71,9 @@ def simulator(
     return Simulator(org, store, gate, services, bad)
 
 
-def _services(store: Store, org: Org, automation: Automation) -> Services:
-    writer = Writer(store, org, automation)
+def _services(definitions: Definitions) -> Services:
+    store, org = definitions.store, definitions.org
+    writer = Writer(store, org, definitions.automation)
     deleter = Deleter(writer)
     return Services(
         org=org,

@@ -107,6 +107,8 @@ class Automation:
 
     def broken(self, made: Rule, frame: pl.DataFrame) -> pl.Series:
         """Which rows of the frame a rule refuses."""
-        held: Mapping[str, bool] = {column: name in self.permissions for name, column in made.formula.permissions.items()}
+        held: Mapping[str, bool] = {
+            column: name in self.permissions for name, column in made.formula.permissions.items()
+        }
         asked = frame.with_columns(**{column: pl.lit(has) for column, has in held.items()})
         return asked.with_columns(made.formula.condition.alias("?broken"))["?broken"]

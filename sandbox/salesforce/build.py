@@ -7,6 +7,7 @@ from sandbox.salesforce.app import Hangup, Simulator, simulator
 from sandbox.salesforce.automation import Automation
 from sandbox.salesforce.bad import BadRecord
 from sandbox.salesforce.dataset import load_dataset
+from sandbox.salesforce.definitions import Definitions
 from sandbox.salesforce.generate import generate
 from sandbox.salesforce.metadata import read_objects
 from sandbox.salesforce.org import Credentials, Org, Settings, new_credentials
@@ -18,7 +19,8 @@ from sandbox.salesforce.store import Store
 @dataclass(frozen=True, slots=True)
 class Contents:
     """What an org holds: ``records`` generated ones (of which ``bad`` are deliberately wrong) and the data set in
-    the folder ``data``. Both may be given, or neither."""
+    the folder ``data``. Both may be given, or neither. A folder with ``objects`` and no ``data`` brings definitions
+    only."""
 
     records: int = 0
     seed: int = 1
@@ -38,11 +40,18 @@ def build(contents: Contents, *, hang_up: Hangup) -> Simulator:
         org = Org(contents.credentials, settings=contents.settings)
         bad: list[BadRecord] = []
         set_up(store, org)
+        definitions = Definitions(store, org, Automation())
+        if contents.data is not None and (contents.data / "objects").is_dir():
+            definitions.read_folder(contents.data / "objects")
         if contents.records:
             bad = generate(store, org, contents.records, contents.seed, contents.bad)
-        if contents.data is not None:
+        if contents.data is not None and not _metadata_only(contents.data):
             load_dataset(store, org, contents.data)
-        return simulator(store, org, Automation(), bad, hang_up=hang_up, seed=contents.seed)
+        return simulator(definitions, bad, hang_up=hang_up, seed=contents.seed)
     except BaseException:
         store.close()
         raise
+
+
+def _metadata_only(folder: Path) -> bool:
+    return (folder / "objects").is_dir() and not (folder / "data").exists()

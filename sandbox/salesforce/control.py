@@ -12,7 +12,9 @@ from starlette.routing import Route
 
 from sandbox.salesforce import records
 from sandbox.salesforce.bad import BadRecord
+from sandbox.salesforce.definitions import Definitions
 from sandbox.salesforce.faults import Fault, Faults
+from sandbox.salesforce.ids import normalised
 from sandbox.salesforce.org import Settings
 from sandbox.salesforce.rest import Services
 from sandbox.salesforce.schema import SObject
@@ -25,8 +27,9 @@ class Refused(Exception):
 
 
 class Control:
-    def __init__(self, services: Services, faults: Faults, bad: list[BadRecord]) -> None:
+    def __init__(self, services: Services, definitions: Definitions, faults: Faults, bad: list[BadRecord]) -> None:
         self.services = services
+        self.definitions = definitions
         self.faults = faults
         self.bad = bad
 
@@ -45,6 +48,15 @@ class Control:
             ("POST", "/_sandbox/records/{name}", self.upsert),
             ("DELETE", "/_sandbox/records/{name}", self.delete),
             ("POST", "/_sandbox/jobs/{id}/fail", self.fail_job),
+            ("POST", "/_sandbox/objects", self.define),
+            ("PATCH", "/_sandbox/fields/{name}/{field}", self.set_access),
+            ("GET", "/_sandbox/rules", self.listed_rules),
+            ("POST", "/_sandbox/rules/{name}", self.add_rule),
+            ("DELETE", "/_sandbox/rules/{name}", self.remove_rules),
+            ("GET", "/_sandbox/locks", self.listed_locks),
+            ("POST", "/_sandbox/locks", self.lock),
+            ("DELETE", "/_sandbox/locks", self.unlock),
+            ("PUT", "/_sandbox/permissions", self.set_permissions),
         )
         return [Route(path, _endpoint(answer), methods=[method]) for method, path, answer in table]
 
@@ -77,7 +89,7 @@ class Control:
         """One rule or a list of rules; none is taken where one is wrong."""
         given = _parsed(body)
         try:
-            rules = [Fault.from_json(_mapping(each)) for each in (given if isinstance(given, list) else [given])]
+            rules = [Fault.from_json(_mapping(each)) for each in _listed(given)]
         except (TypeError, ValueError, re.error) as wrong:
             raise Refused(str(wrong)) from wrong
         for rule in rules:
@@ -99,6 +111,8 @@ class Control:
                 self.services.org.used = int(str(value))
             else:
                 setattr(settings, name, int(str(value)))
+        if "audit_fields" in changes:
+            self.definitions.apply()  # they may be written now, or no longer
         return asdict(settings)
 
     def expire_tokens(self, _: Request, __: bytes) -> object:
@@ -142,6 +156,68 @@ class Control:
             self.services.bulk.fail(key, message)
         return {}
 
+    def define(self, _: Request, body: bytes) -> object:
+        """One object, or a list of them, as metadata in JSON."""
+        given = _parsed(body)
+        try:
+            return {"objects": [self.definitions.define(_mapping(each)) for each in _listed(given)]}
+        except ValueError as wrong:
+            raise Refused(str(wrong)) from wrong
+
+    def set_access(self, request: Request, body: bytes) -> object:
+        try:
+            access = str(_mapping(_parsed(body)).get("access"))
+            self.definitions.set_access(request.path_params["name"], request.path_params["field"], access)
+        except ValueError as wrong:
+            raise Refused(str(wrong)) from wrong
+        return {}
+
+    def listed_rules(self, _: Request, __: bytes) -> object:
+        rules = self.definitions.automation.rules
+        return {
+            "rules": [
+                {"object": each.object, "name": each.name, "formula": each.text, "message": each.message,
+                 "code": each.code, "field": each.field, "on": each.events, "active": each.active}
+                for name in sorted(rules) for each in rules[name]
+            ],
+            "skipped": self.definitions.skipped_rules,
+        }  # fmt: skip
+
+    def add_rule(self, request: Request, body: bytes) -> object:
+        try:
+            self.definitions.add_rule(request.path_params["name"], _mapping(_parsed(body)))
+        except ValueError as wrong:
+            raise Refused(str(wrong)) from wrong
+        return {}
+
+    def remove_rules(self, request: Request, _: bytes) -> object:
+        self.definitions.automation.remove(request.path_params["name"], request.query_params.get("name"))
+        return {}
+
+    def listed_locks(self, _: Request, __: bytes) -> object:
+        return self.definitions.automation.locks.listed()
+
+    def lock(self, _: Request, body: bytes) -> object:
+        """``{"ids": [...], "refusals": N}``: held until so many rows were refused, or until released."""
+        given = _mapping(_parsed(body))
+        keys, refusals = given.get("ids"), given.get("refusals")
+        if not isinstance(keys, list) or not (refusals is None or isinstance(refusals, int)):
+            raise Refused('the body is {"ids": [...], "refusals": N or null}')
+        self.definitions.automation.locks.hold([normalised(str(each)) for each in keys], refusals)
+        return {}
+
+    def unlock(self, _: Request, __: bytes) -> object:
+        self.definitions.automation.locks.release()
+        return {}
+
+    def set_permissions(self, _: Request, body: bytes) -> object:
+        """``["Name", …]``: the custom permissions the user has from now on."""
+        names = _parsed(body)
+        if not isinstance(names, list):
+            raise Refused("a list of names is needed here")
+        self.definitions.automation.permissions = {str(each) for each in names}
+        return {}
+
     def _subject(self, request: Request) -> SObject:
         subject = self.services.store.schema.get(request.path_params["name"])
         if subject is None:
@@ -165,6 +241,10 @@ def _parsed(body: bytes) -> object:
         return orjson.loads(body)
     except orjson.JSONDecodeError as wrong:
         raise Refused(f"the body is not JSON: {wrong}") from wrong
+
+
+def _listed(value: object) -> list[object]:
+    return value if isinstance(value, list) else [value]
 
 
 def _mapping(value: object) -> Mapping[str, object]:

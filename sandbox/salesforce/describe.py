@@ -5,7 +5,7 @@ https://developer.salesforce.com/docs/atlas.en-us.api_rest.meta/api_rest/resourc
 
 from typing import Any
 
-from sandbox.salesforce.schema import NUMBER_TYPES, TEXT_TYPES, Field, Schema, SObject
+from sandbox.salesforce.schema import NUMBER_TYPES, TEXT_TYPES, Field, RecordType, Schema, SObject
 
 MASTER_RECORD_TYPE = "012000000000000AAA"
 _SOAP_TYPES = {
@@ -36,7 +36,7 @@ def describe(schema: Schema, subject: SObject, version: str) -> dict[str, Any]:
         "lookupLayoutable": None,
         "namedLayoutInfos": [],
         "networkScopeFieldName": None,
-        "recordTypeInfos": [_master_record_type(subject, version)] if subject.layoutable else [],
+        "recordTypeInfos": _record_types(subject, version) if subject.layoutable else [],
         "searchLayoutable": subject.searchable,
         "sobjectDescribeOption": "FULL",
         "supportedScopes": _scopes(subject),
@@ -175,18 +175,24 @@ def _child(child: SObject, field: Field) -> dict[str, Any]:
     }
 
 
-def _master_record_type(subject: SObject, version: str) -> dict[str, Any]:
-    layout = f"/services/data/v{version}/sobjects/{subject.name}/describe/layouts/{MASTER_RECORD_TYPE}"
-    return {
-        "active": True,
-        "available": True,
-        "defaultRecordTypeMapping": True,
-        "developerName": "Master",
-        "master": True,
-        "name": "Master",
-        "recordTypeId": MASTER_RECORD_TYPE,
-        "urls": {"layout": layout},
-    }
+def _record_types(subject: SObject, version: str) -> list[dict[str, Any]]:
+    """The object's record types and, last, the master every object has."""
+    own = subject.record_types
+    master = RecordType(MASTER_RECORD_TYPE, "Master", "Master", default=not any(each.default for each in own))
+    path = f"/services/data/v{version}/sobjects/{subject.name}/describe/layouts"
+    return [
+        {
+            "active": each.active,
+            "available": each.available,
+            "defaultRecordTypeMapping": each.default,
+            "developerName": each.developer_name,
+            "master": each is master,
+            "name": each.name,
+            "recordTypeId": each.id,
+            "urls": {"layout": f"{path}/{each.id}"},
+        }
+        for each in (*own, master)
+    ]
 
 
 def _scopes(subject: SObject) -> list[dict[str, str]]:

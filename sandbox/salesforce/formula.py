@@ -61,7 +61,7 @@ def _tokens(text: str) -> list[_Token]:
     while place < len(whole):
         match = _TOKEN.match(whole, place)
         if match is None or match.lastgroup is None:
-            raise Unsupported(f"the formula cannot be read at {whole[place:place + 20]!r}")
+            raise Unsupported(f"the formula cannot be read at {whole[place : place + 20]!r}")
         if match.lastgroup != "comment":
             found.append(_Token(match.lastgroup, match.group(match.lastgroup)))
         place = match.end()

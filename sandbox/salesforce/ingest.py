@@ -9,7 +9,7 @@ import itertools
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -31,6 +31,7 @@ from sandbox.salesforce.writing import Writer
 OPERATIONS = ("insert", "update", "upsert", "delete", "hardDelete")
 FINISHED = ("JobComplete", "Failed", "Aborted")
 LONGEST_VALUE = 32_000
+PARSED_AT_ONCE = 5_000
 _ROW, _ID, _CREATED, _ERROR = "?row", "sf__Id", "sf__Created", "sf__Error"
 _RESULTS = {"successfulResults": (_ID, _CREATED), "failedResults": (_ID, _ERROR), "unprocessedrecords": ()}
 
@@ -92,9 +93,7 @@ class IngestJobs:
         delimiter, ending = _format(request)
         number = next(self._numbers)
         job_id = ids.record_id("750", 62**6 + number)
-        job = IngestJob(
-            job_id, subject, operation, key, version, delimiter, ending, _now(), self.org.user_id, _now()
-        )
+        job = IngestJob(job_id, subject, operation, key, version, delimiter, ending, _now(), self.org.user_id, _now())
         with self._lock:
             self._jobs[job_id] = job
         return {**_described(job), "contentUrl": _content_url(job)}
@@ -284,23 +283,30 @@ def parsed(content: bytes, delimiter: str, ending: str) -> pl.DataFrame:
         message = f"ClientInputError : LineEnding is invalid on user data. Current LineEnding setting is {ending}"
         raise JobFailed(message)
     csv.field_size_limit(sys.maxsize)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     try:
-        rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
+        frame = _frame(row for row in reader if row)
     except csv.Error as wrong:
         raise JobFailed(f"InvalidBatch : Failed to parse CSV: {wrong}") from wrong
-    if not rows:
-        raise JobFailed("InvalidBatch : The 'Content' has no header row")
-    header, *body = [row for row in rows if row]
-    uneven = next((place for place, row in enumerate(body, 2) if len(row) != len(header)), None)
-    if uneven is not None:
-        raise JobFailed(f"InvalidBatch : Line {uneven} has another number of columns than the header")
-    if len({name.lower() for name in header}) != len(header):
-        raise JobFailed("InvalidBatch : A column stands twice in the header")
-    columns = list(zip(*body, strict=True)) if body else [()] * len(header)
-    frame = pl.DataFrame([pl.Series(name, values, dtype=pl.String) for name, values in zip(header, columns, strict=True)])
     if frame.height and frame.select(pl.max_horizontal(pl.all().str.len_chars().max())).item() > LONGEST_VALUE:
         raise JobFailed(f"InvalidBatch : A value holds more than {LONGEST_VALUE} characters")
     return frame
+
+
+def _frame(rows: Iterator[list[str]]) -> pl.DataFrame:
+    """Rows under their header as columns; a part at a time, so that few rows are lists at once."""
+    header = next(rows, [])
+    if not header:
+        raise JobFailed("InvalidBatch : The upload has no header row")
+    if len({name.lower() for name in header}) != len(header):
+        raise JobFailed("InvalidBatch : A column stands twice in the header")
+    parts = [pl.DataFrame(schema=dict.fromkeys(header, pl.String))]
+    while part := list(itertools.islice(rows, PARSED_AT_ONCE)):
+        if {len(row) for row in part} != {len(header)}:
+            raise JobFailed("InvalidBatch : A row has another number of columns than the header")
+        columns = zip(header, zip(*part, strict=True), strict=True)
+        parts.append(pl.DataFrame([pl.Series(name, values, dtype=pl.String) for name, values in columns]))
+    return pl.concat(parts)
 
 
 def _check_header(job: IngestJob) -> None:
@@ -336,11 +342,17 @@ def _format(request: Mapping[str, Any]) -> tuple[str, str]:
 def _result(job: IngestJob, done: pl.DataFrame | None, kind: str) -> pl.DataFrame:
     columns = _RESULTS[kind]
     if done is None:
-        return pl.DataFrame({name: [] for name in (*columns, *job.rows.columns)}, dict.fromkeys((*columns, *job.rows.columns), pl.String))  # noqa: E501
+        return pl.DataFrame(
+            {name: [] for name in (*columns, *job.rows.columns)},
+            dict.fromkeys((*columns, *job.rows.columns), pl.String),
+        )  # noqa: E501
     good = pl.col(_ERROR).is_null()
     picked = done.filter(good if kind == "successfulResults" else ~good)
     shuffled = picked.sort(pl.col(_ROW).hash(seed=7))
-    return pl.concat([shuffled.select(columns), job.rows[shuffled[_ROW].to_list()] if shuffled.height else job.rows.clear()], how="horizontal")  # noqa: E501
+    return pl.concat(
+        [shuffled.select(columns), job.rows[shuffled[_ROW].to_list()] if shuffled.height else job.rows.clear()],
+        how="horizontal",
+    )  # noqa: E501
 
 
 def _unprocessed(job: IngestJob) -> pl.DataFrame:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from xml.etree.ElementTree import Element  # noqa: S405 - builds elements only; parsing is defusedxml's
 
 from defusedxml.ElementTree import parse
 
@@ -16,18 +16,15 @@ from sandbox.salesforce.ids import ALPHABET
 from sandbox.salesforce.schema import Field, PicklistValue, Rollup, Schema, SObject
 from sandbox.salesforce.standard import companion_objects
 
-if TYPE_CHECKING:
-    from xml.etree.ElementTree import Element
-
 _NAMESPACE = "{http://soap.sforce.com/2006/04/metadata}"
 _ROLLUPS = frozenset(("count", "sum", "min", "max"))
-Make = Callable[[str, str, "_Node"], Field]
+Make = Callable[[str, str, "Node"], Field]
 
 
-class _Node:
+class Node:
     """An XML element of metadata with reading by plain names."""
 
-    def __init__(self, element: "Element") -> None:
+    def __init__(self, element: Element) -> None:
         self.element = element
 
     def text(self, path: str, default: str = "") -> str:
@@ -40,45 +37,69 @@ class _Node:
     def number(self, path: str, default: int = 0) -> int:
         return int(self.text(path) or default)
 
-    def all(self, path: str) -> "list[_Node]":
-        return [_Node(each) for each in self.element.findall("/".join(_NAMESPACE + step for step in path.split("/")))]
+    def all(self, path: str) -> "list[Node]":
+        return [Node(each) for each in self.element.findall("/".join(_NAMESPACE + step for step in path.split("/")))]
+
+    @classmethod
+    def of(cls, content: object, tag: str = "root") -> "Node":
+        """Metadata written as JSON with the vendor's names: lists are repeated elements."""
+        element = Element(_NAMESPACE + tag)
+        if isinstance(content, Mapping):
+            for name, value in content.items():
+                element.extend(cls.of(each, name).element for each in (value if isinstance(value, list) else [value]))
+        elif isinstance(content, bool):
+            element.text = str(content).lower()
+        elif content is not None:
+            element.text = str(content)
+        return cls(element)
 
 
-def _read(file: Path) -> _Node:
+def read_node(file: Path) -> Node:
+    """The root of a metadata file."""
     root = parse(file).getroot()
     if root is None:
         raise ValueError(f"{file} holds no element")
-    return _Node(root)
+    return Node(root)
 
 
 def read_objects(schema: Schema, folder: Path) -> Schema:
-    """``schema`` with the objects of ``folder/<Object>/`` added and their fields merged onto standard objects."""
-    custom = _prefixes(
-        path.name for path in sorted(folder.iterdir()) if (path / f"{path.name}.object-meta.xml").is_file()
-    )
+    """``schema`` with the objects of ``folder/<Object>/`` added and their fields merged onto standard objects.
+
+    Fields may lie beside the object's file or, as in a project's source format, in a folder ``fields`` below.
+    """
     objects = {each.name: each for each in schema}
     for path in sorted(each for each in folder.iterdir() if each.is_dir()):
-        base = schema.get(path.name) or _custom_object(path, custom)
-        added = [_field(each) for each in sorted(path.glob("*.field-meta.xml"))]
+        base = schema.get(path.name) or custom_object(_object_node(path), path.name, objects.values())
+        added = [field_of(read_node(each), each.name) for each in sorted(path.rglob("*.field-meta.xml"))]
         objects[base.name] = base.with_fields(added)
-    made = Schema(objects.values())
-    finished = [each.with_fields(_evaluated(made, each)) for each in made]
-    companions = [other for each in finished if each.custom for other in companion_objects(each)]
-    return Schema([*_with_activities(finished), *companions])
+    return finished(objects.values())
 
 
-def _prefixes(names: Iterable[str]) -> Mapping[str, str]:
-    """Key prefixes of custom objects: a00, a01, …"""
-    return {name: f"a{ALPHABET[number // 62]}{ALPHABET[number % 62]}" for number, name in enumerate(names)}
-
-
-def _custom_object(path: Path, prefixes: Mapping[str, str]) -> SObject:
+def _object_node(path: Path) -> "Node":
     file = path / f"{path.name}.object-meta.xml"
     if not file.is_file():
         raise ValueError(
             f"{path} adds fields to {path.name}, which is neither a standard object here nor defined by {file.name}"
         )
-    node = _read(file)
+    return read_node(file)
+
+
+def finished(objects: Iterable[SObject]) -> Schema:
+    """The schema of these objects with what one definition needs of another's worked out."""
+    made = Schema(objects)
+    evaluated = [each.with_fields(_evaluated(made, each)) for each in made]
+    companions = [other for each in evaluated if each.custom for other in companion_objects(each)]
+    return Schema([*_with_activities(evaluated), *companions])
+
+
+def _free_prefix(taken: Iterable[SObject]) -> str:
+    """The next key prefix of custom objects: a00, a01, …"""
+    used = {each.prefix for each in taken}
+    return next(prefix for one in ALPHABET for two in ALPHABET if (prefix := f"a{one}{two}") not in used)
+
+
+def custom_object(node: "Node", full_name: str, taken: Iterable[SObject]) -> SObject:
+    """A custom object without its custom fields; its key prefix is one that none of ``taken`` has."""
     name_type = node.text("nameField/type", "Text")
     name = replace(f.text("Name", node.text("nameField/label", "Name"), 80), name_field=True, id_lookup=True)
     if name_type == "AutoNumber":
@@ -87,10 +108,10 @@ def _custom_object(path: Path, prefixes: Mapping[str, str]) -> SObject:
     controlled = node.text("sharingModel") == "ControlledByParent"
     head = (f.record_id("Record ID"), *(() if controlled else (f.owner("Group", "User"),)), f.deleted(), name)
     return SObject(
-        name=path.name,
-        label=node.text("label", path.name),
-        plural=node.text("pluralLabel", path.name),
-        prefix=prefixes[path.name],
+        name=full_name,
+        label=node.text("label", full_name),
+        plural=node.text("pluralLabel", full_name),
+        prefix=_free_prefix(taken),
         fields=(*head, *f.audit()),
         custom=True,
         activities=node.flag("enableActivities"),
@@ -98,15 +119,14 @@ def _custom_object(path: Path, prefixes: Mapping[str, str]) -> SObject:
     )
 
 
-def _field(file: Path) -> Field:
-    """One custom field; raises ValueError naming the file where its type is unknown."""
-    node = _read(file)
+def field_of(node: "Node", where: str) -> Field:
+    """One custom field; raises ValueError naming the file (or request) where its type is unknown."""
     name, kind = node.text("fullName"), node.text("type")
     if node.text("formula"):
         return _formula(name, node)
     make = _TYPES.get(kind)
     if make is None:
-        raise ValueError(f"{file.name} is of the type {kind or '(none)'}, which this sandbox does not simulate")
+        raise ValueError(f"{where} is of the type {kind or '(none)'}, which this sandbox does not simulate")
     made = make(name, node.text("label", name), node)
     made = replace(
         made,
@@ -122,7 +142,7 @@ def _field(file: Path) -> Field:
     return _with_default(made, node)
 
 
-def _with_default(field: Field, node: _Node) -> Field:
+def _with_default(field: Field, node: Node) -> Field:
     """A literal default; a default that is a formula is left out, as this sandbox evaluates none."""
     chosen = next((each.value for each in field.values if each.default), None)
     if chosen is not None:
@@ -137,29 +157,29 @@ def _with_default(field: Field, node: _Node) -> Field:
 
 
 def _number(kind: str) -> Make:
-    def make(name: str, label: str, node: _Node) -> Field:
+    def make(name: str, label: str, node: Node) -> Field:
         return Field(name, kind, label, precision=node.number("precision", 18), scale=node.number("scale"))
 
     return make
 
 
 def _text(kind: str, length: int = 255) -> Make:
-    def make(name: str, label: str, node: _Node) -> Field:
+    def make(name: str, label: str, node: Node) -> Field:
         return Field(name, kind, label, length=node.number("length", length), id_lookup=kind == "email")
 
     return make
 
 
-def _long_text(name: str, label: str, node: _Node) -> Field:
+def _long_text(name: str, label: str, node: Node) -> Field:
     return replace(f.text_area(name, label, node.number("length", 32_768)), filterable=False)
 
 
-def _rich_text(name: str, label: str, node: _Node) -> Field:
+def _rich_text(name: str, label: str, node: Node) -> Field:
     return replace(_long_text(name, label, node), extra="richtextarea")
 
 
 def _picklist(kind: str) -> Make:
-    def make(name: str, label: str, node: _Node) -> Field:
+    def make(name: str, label: str, node: Node) -> Field:
         length = 255 if kind == "picklist" else 4_099
         values = tuple(
             PicklistValue(
@@ -172,7 +192,7 @@ def _picklist(kind: str) -> Make:
     return make
 
 
-def _lookup(name: str, label: str, node: _Node) -> Field:
+def _lookup(name: str, label: str, node: Node) -> Field:
     relation = name.removesuffix("__c") + "__r"
     children = node.text("relationshipName")
     made = f.reference(
@@ -185,7 +205,7 @@ def _lookup(name: str, label: str, node: _Node) -> Field:
     )
 
 
-def _master_detail(name: str, label: str, node: _Node) -> Field:
+def _master_detail(name: str, label: str, node: Node) -> Field:
     return replace(
         f.required(_lookup(name, label, node)),
         relationship_order=node.number("relationshipOrder"),
@@ -195,12 +215,12 @@ def _master_detail(name: str, label: str, node: _Node) -> Field:
     )
 
 
-def _auto_number(name: str, label: str, node: _Node) -> Field:
+def _auto_number(name: str, label: str, node: Node) -> Field:
     made = f.read_only(f.text(name, label, 30))
     return replace(made, nillable=False, defaulted=True, auto_number=node.text("displayFormat", "{0}"))
 
 
-def _summary(name: str, label: str, node: _Node) -> Field:
+def _summary(name: str, label: str, node: Node) -> Field:
     """A roll-up; one with filters is described but reads as null, since it is not worked out here."""
     child, foreign_key = node.text("summaryForeignKey").split(".")
     operation = node.text("summaryOperation")
@@ -211,7 +231,7 @@ def _summary(name: str, label: str, node: _Node) -> Field:
     return replace(made, rollup=Rollup(child, foreign_key, operation, summed))
 
 
-def _formula(name: str, node: _Node) -> Field:
+def _formula(name: str, node: Node) -> Field:
     kinds = {"Checkbox": "boolean", "Currency": "currency", "Date": "date", "DateTime": "datetime", "Number": "double",
              "Percent": "percent", "Text": "string", "Time": "time"}  # fmt: skip
     kind = kinds[node.text("type")]
@@ -223,7 +243,7 @@ def _formula(name: str, node: _Node) -> Field:
     return replace(f.read_only(made), custom=True, formula=node.text("formula"), blank_is_zero=blank_is_zero)
 
 
-def _flag(name: str, label: str, _: _Node) -> Field:
+def _flag(name: str, label: str, _: Node) -> Field:
     return f.flag(name, label)
 
 
@@ -280,6 +300,6 @@ def _with_activities(objects: list[SObject]) -> list[SObject]:
     found: list[SObject] = []
     for each in objects:
         what = each.field("WhatId")
-        wider = [replace(what, reference_to=(*what.reference_to, *extra))] if what else []
+        wider = [replace(what, reference_to=tuple(dict.fromkeys((*what.reference_to, *extra))))] if what else []
         found.append(each.with_fields(wider) if wider else each)
     return found

@@ -93,7 +93,7 @@ class ControlClient:
         self._ask("DELETE", f"/_sandbox/faults?seed={seed}")
 
     def change_settings(self, **settings: int) -> dict[str, int]:
-        """Change api_limit, api_used, bulk_polls or bulk_page."""
+        """Change settings; ``docs/sandbox.md`` lists them."""
         return dict(self._ask("PATCH", "/_sandbox/settings", settings))
 
     def expire_tokens(self) -> None:
@@ -104,6 +104,40 @@ class ControlClient:
 
     def fail_job(self, job_id: str, message: str) -> None:
         self._ask("POST", f"/_sandbox/jobs/{job_id}/fail", {"message": message})
+
+    def define(self, *objects: Mapping[str, object]) -> list[str]:
+        """Add objects, fields, record types or validation rules, given as metadata with the vendor's names."""
+        return list(self._ask("POST", "/_sandbox/objects", list(objects))["objects"])
+
+    def set_access(self, name: str, field: str, access: str) -> None:
+        """Say whether the user may not see a field (``none``), only read it (``read``) or all (``edit``)."""
+        self._ask("PATCH", f"/_sandbox/fields/{name}/{field}", {"access": access})
+
+    def add_rule(self, name: str, **rule: object) -> None:
+        """Make an object refuse records: name, formula or where, message, code, field, on, active."""
+        self._ask("POST", f"/_sandbox/rules/{name}", rule)
+
+    def rules(self) -> dict[str, Any]:
+        """The rules in force, and those of a data set that were skipped, with the reason."""
+        return dict(self._ask("GET", "/_sandbox/rules"))
+
+    def remove_rules(self, name: str, rule: str | None = None) -> None:
+        """Remove one rule of an object, or all of them."""
+        self._ask("DELETE", f"/_sandbox/rules/{name}" + (f"?name={rule}" if rule else ""))
+
+    def lock(self, record_ids: Sequence[str], refusals: int | None = None) -> None:
+        """Hold records as somebody else would, until so many rows were refused or ``unlock``."""
+        self._ask("POST", "/_sandbox/locks", {"ids": list(record_ids), "refusals": refusals})
+
+    def locks(self) -> dict[str, int | None]:
+        return dict(self._ask("GET", "/_sandbox/locks"))
+
+    def unlock(self) -> None:
+        self._ask("DELETE", "/_sandbox/locks")
+
+    def set_permissions(self, *names: str) -> None:
+        """The custom permissions the user has from now on (``$Permission.X`` in rules)."""
+        self._ask("PUT", "/_sandbox/permissions", list(names))
 
     def _ask(self, method: str, path: str, body: object = None) -> Any:
         content = None if body is None else orjson.dumps(body)

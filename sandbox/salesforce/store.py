@@ -166,7 +166,11 @@ def _additions(connection: sqlite3.Connection, subject: SObject) -> list[str]:
     if not present:
         return _table(subject)
     missing = [each for each in subject.fields if each.stored and each.name not in present]
-    columns = [f'ALTER TABLE "{subject.name}" ADD COLUMN "{each.name}" {_column_type(each)}' for each in missing]
+    columns = [
+        f'ALTER TABLE "{subject.name}" ADD COLUMN "{each.name}" {_column_type(each)}'
+        f"{f' NOT NULL DEFAULT {int(bool(each.default))}' if each.type == 'boolean' else ''}"
+        for each in missing
+    ]
     return columns + [_index(subject, each) for each in subject.fields if each.stored and _indexed(each)]
 
 

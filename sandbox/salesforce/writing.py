@@ -333,7 +333,9 @@ class _Saving:
         state = lookups.fetched(self.connection, users, owners, ["IsActive"])
         changed = self.new if "OwnerId" not in self.old.columns else self.new | (owners != self.old["OwnerId"])
         inactive = self.given["OwnerId"] & (state["IsActive"] == 0) & changed
-        message = each_row("operation performed with inactive user [", owners, f"] as owner of {self.subject.label.lower()}")
+        message = each_row(
+            "operation performed with inactive user [", owners, f"] as owner of {self.subject.label.lower()}"
+        )
         self.rows.fail(inactive, "INACTIVE_OWNER_OR_USER", message)
 
     def check_rules(self) -> None:
@@ -377,7 +379,9 @@ class _Saving:
         self.refuse_duplicates(field, asked & (holder != self.ids), holder)
 
     def refuse_duplicates(self, field: Field, bad: pl.Series, holder: pl.Series) -> None:
-        message = each_row(f"duplicate value found: {field.name} duplicates value on record with id: ", holder.str.head(15))
+        message = each_row(
+            f"duplicate value found: {field.name} duplicates value on record with id: ", holder.str.head(15)
+        )
         self.rows.fail(bad, "DUPLICATE_VALUE", message)
 
     def check_locks(self) -> None:
@@ -442,7 +446,9 @@ class _Saving:
         stamps = {"LastModifiedDate": moment, "LastModifiedById": user, "SystemModstamp": moment}
         touched = {name: value for name, value in stamps.items() if self.subject.field(name)}
         frame = pl.DataFrame({**{name: self.final[name] for name in names}, "?id": self.ids}).filter(rows)
-        assignments = ", ".join([*(f'"{name}" = ?' for name in names), *(f'"{name}" = \'{value}\'' for name, value in touched.items())])  # noqa: E501
+        assignments = ", ".join(
+            [*(f'"{name}" = ?' for name in names), *(f"\"{name}\" = '{value}'" for name, value in touched.items())]
+        )  # noqa: E501
         if assignments:
             sql = f'UPDATE "{self.subject.name}" SET {assignments} WHERE "Id" = ?'  # noqa: S608 - schema names and our own stamps
             self.connection.executemany(sql, frame.iter_rows())
@@ -460,4 +466,3 @@ def rolled_back() -> RowError:
 
 def _default(field: Field) -> object:
     return int(bool(field.default)) if field.type == "boolean" else field.default
-
