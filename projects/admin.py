@@ -19,7 +19,7 @@ from projects.tables import FieldMappingTable, ValueMapTable
 
 @admin.register(Project)
 class ProjectAdmin(ModelAdmin):  # type: ignore[misc]  # unfold ships no types
-    list_display = ("name", "customer", "source", "target", "object_count", "mirror", "created_at")
+    list_display = ("name", "customer", "source", "target", "object_count", "how", "created_at")
     list_filter = (("customer", admin.RelatedOnlyFieldListFilter), "mirror")
     list_select_related = ("customer", "source", "target")
     search_fields = ("name", "customer__name")
@@ -45,6 +45,10 @@ class ProjectAdmin(ModelAdmin):  # type: ignore[misc]  # unfold ships no types
 
     def get_actions(self, *_: Any) -> dict[str, Any]:
         return {}  # a project goes by ``runs.services.erase_project``, with its records
+
+    @admin.display(description="Mapping", ordering="mirror")
+    def how(self, project: Project) -> str:
+        return "mirror" if project.mirror else "by rules"
 
     @admin.display(description="Objects", ordering="objects_held")
     def object_count(self, project: Any) -> int:

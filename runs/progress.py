@@ -84,7 +84,7 @@ class ObjectProgress:
         if self.done:
             return "done"
         if self.extracted and self.loaded + self.set_aside >= self.read:
-            return "verifying"
+            return "verifying" if self.verified else "loaded"
         if self.extracted:
             return "loading"
         return "reading" if self.started else "waiting"
@@ -106,6 +106,11 @@ class Pace:
     passes: tuple[int, int] = (0, 0)
     loaded: int = 0
     seconds: tuple[float, float] = (0.0, 0.0)
+
+    @property
+    def moves(self) -> bool:
+        """Whether anybody, a worker or a command, did something within the last minute."""
+        return self.passes[0] > 0
 
     @property
     def per_second(self) -> float | None:
@@ -281,12 +286,19 @@ def _doing(objects: tuple[ObjectProgress, ...]) -> str:
     parts = [f"{phase} {phases.count(phase)}" for phase in ("reading", "loading", "verifying") if phases.count(phase)]
     noun = "object" if len(objects) == 1 else "objects"
     if not parts:
-        return f"All {len(objects)} {noun} done; finishing." if "waiting" not in phases else "About to read."
-    done = phases.count("done")
-    return f"{', '.join(parts).capitalize()} of {len(objects)} {noun}{f'; {done} done' if done else ''}."
+        return _between(phases, noun)
+    rest = [f"{phases.count(phase)} {phase}" for phase in ("loaded", "done") if phases.count(phase)]
+    return f"{', '.join(parts).capitalize()} of {len(objects)} {noun}{'; ' if rest else ''}{', '.join(rest)}."
 
 
-# The partition of a chunk's counts by state keeps an interrupted chunk's earlier figures out of the bar.
+def _between(phases: list[str], noun: str) -> str:
+    """Nothing is half done at this moment."""
+    if "waiting" in phases:
+        return "About to read."
+    return f"All {len(phases)} {noun} {'loaded; about to read them back' if 'loaded' in phases else 'done; finishing'}."
+
+
+# Counting by state keeps the figures of a chunk that is being loaded again out of the bar.
 _LOADED = "c.state IN ('loaded', 'verified')"
 _BY_OBJECT = f"""
 SELECT s.id, s.object_id, s.mapping->>'source_entity', s.mapping->>'target_entity', s.expected,

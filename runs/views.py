@@ -238,7 +238,7 @@ def _live(request: HttpRequest, run: Run) -> dict[str, Any]:
         "may": _may(request, run),
         "may_see_records": request.user.has_perm("runs.view_trackedrecord"),
         "linked": LINKED,
-        "host_missing": run.state in ACTIVE and not host_is_up(),
+        "host_missing": run.state in ACTIVE and not progress.pace.moves and not host_is_up(),
         "polls": _polls(run),
         "seen": _digest(shown, [(wait.pk, wait.until) for wait in waiting], progress),
         "said": said,

@@ -42,7 +42,7 @@ def browser(chromium: Chrome, live_server: LiveServer, monkeypatch: pytest.Monke
     monkeypatch.setitem(connections.settings["default"], "CONN_MAX_AGE", 0)
     chromium.get(f"{live_server.url}/admin/login/")
     chromium.delete_all_cookies()
-    chromium.execute_script("localStorage.clear()")  # type: ignore[no-untyped-call]
+    chromium.execute_script("localStorage.clear()")
     chromium.get_log("browser")  # type: ignore[no-untyped-call]
     yield chromium
     severe = [line for line in chromium.get_log("browser") if line["level"] == "SEVERE"]  # type: ignore[no-untyped-call]

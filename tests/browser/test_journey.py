@@ -116,7 +116,7 @@ def test_the_focus_stays_on_a_button_while_figures_change(
     log_in(browser, live_server)
     browser.get(live_server.url + reverse("admin:runs_run_change", args=[run.pk]))
     pause = browser.find_element(By.ID, "run-pause")
-    browser.execute_script("arguments[0].focus()", pause)  # type: ignore[no-untyped-call]
+    browser.execute_script("arguments[0].focus()", pause)
     factories.step(run, project.project_objects.get(), read=3, expected=9)
     WebDriverWait(browser, PATIENCE).until(staleness_of(pause))
     wait(browser, lambda: browser.switch_to.active_element.get_attribute("id") == "run-pause")
@@ -171,7 +171,7 @@ def test_pages_can_be_used_by_everybody(browser: Chrome, live_server: LiveServer
     found = {}
     for page in pages:
         browser.get(live_server.url + page)
-        if faults := browser.execute_script(FAULTS):  # type: ignore[no-untyped-call]
+        if faults := browser.execute_script(FAULTS):
             found[page] = faults
     browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
     assert not found

@@ -189,3 +189,16 @@ def test_two_runs_are_never_started_at_once(world: World, project: Project) -> N
     answer = boss.post(reverse("admin:runs_run_start", args=[project.pk]), follow=True)
     assert f"{first} of {project} is not finished" in answer.content.decode()
     assert Run.objects.count() == 1
+
+
+def test_an_error_of_ours_shows_no_internals(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    def break_down(*_: object) -> None:
+        raise RuntimeError("the inner workings")
+
+    monkeypatch.setattr("runs.views.briefly", break_down)
+    client = signed_in(superuser=True)
+    client.raise_request_exception = False
+    shown = text(client, reverse("admin:runs_run_changelist"), status=500)
+    assert "Something went wrong on our side" in shown
+    assert "inner workings" not in shown
+    assert "RuntimeError" not in shown
