@@ -34,6 +34,13 @@ class Project(models.Model):
         return self.name
 
 
+class OnConflict(models.TextChoices):
+    """Who wins where a record changed in the source and was edited in the target."""
+
+    TARGET = "target", "Keep the edit and list the record as a conflict"
+    SOURCE = "source", "Overwrite the edit"
+
+
 class ProjectObject(models.Model):
     """One source entity that becomes one target entity; its fields are in ``FieldMapping``.
 
@@ -50,6 +57,12 @@ class ProjectObject(models.Model):
     part = models.CharField(max_length=60, blank=True)
     where = models.TextField(blank=True, help_text="Only records for which this formula is true are moved.")
     where_universal = models.TextField(blank=True, help_text="The same, over the fields of the universal object.")
+    on_conflict = models.CharField(
+        max_length=6,
+        choices=OnConflict,
+        default=OnConflict.TARGET,
+        help_text="What to do where somebody edited a record in the target since we last wrote it.",
+    )
     enabled = models.BooleanField(default=True)
 
     objects = VisibleManager["ProjectObject"]()
@@ -60,6 +73,7 @@ class ProjectObject(models.Model):
             models.UniqueConstraint(
                 "project", "source_entity", "target_entity", "part", name="object_once_per_project"
             ),
+            models.CheckConstraint(condition=models.Q(on_conflict__in=OnConflict.values), name="on_conflict_known"),
         )
 
     def __str__(self) -> str:

@@ -7,6 +7,7 @@ from django.db import models
 
 class RunKind(models.TextChoices):
     LOAD = "load", "Load"
+    DELTA = "delta", "Delta"
     RETRY = "retry", "Retry"
     ROLLBACK = "rollback", "Rollback"
 
@@ -68,7 +69,7 @@ class RecordState(models.TextChoices):
 
 DUE = (RecordState.REJECTED, RecordState.DEFERRED)
 """Records in these states still have to get to the target."""
-OUTCOMES = ("created", "updated", "unchanged", "deferred", "rejected", "skipped")
+OUTCOMES = ("created", "updated", "unchanged", "deferred", "rejected", "skipped", "conflicts")
 """What may become of a record that is loaded; a chunk counts each."""
 UNDOINGS = ("deleted", "updated", "unchanged", "deferred", "rejected", "skipped", "conflicts")
 """What may become of a record that is rolled back; ``updated`` then means restored."""

@@ -9,6 +9,7 @@ Frames here are what the engine's steps hand over:
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from datetime import datetime
 from typing import Any
 
 import polars as pl
@@ -91,6 +92,24 @@ class Verdict:
     mismatches: int
 
 
+def watermark(object_id: int) -> datetime | None:
+    """The latest change of the source that runs have read and brought, or None where none did in full.
+
+    A step counts once all it read was brought: what was staged and never loaded must be read again. Records
+    that were refused do not hold it back; they stay due by themselves.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """SELECT max(s.watermark) FROM runs_step s JOIN runs_run r ON r.id = s.run_id
+                WHERE s.object_id = %s AND s.extracted_at IS NOT NULL AND r.kind IN ('load', 'delta')
+                  AND NOT EXISTS (SELECT 1 FROM runs_chunk c
+                                   WHERE c.step_id = s.id AND c.state IN ('staged', 'loading', 'failed'))""",
+            [object_id],
+        )
+        found: datetime | None = cursor.fetchone()[0]
+    return found
+
+
 def ensure_partition(project_id: int) -> None:
     """Give the project its own partition of the tracked records, so that erasing it is one DROP."""
     with connection.cursor() as cursor:
@@ -113,18 +132,19 @@ def _partition(project_id: int) -> str:
     return f"runs_trackedrecord_p{project_id}"
 
 
-def stage(step: Lease, frame: pl.DataFrame, cursor_after: Cursor | None) -> None:
+def stage(step: Lease, frame: pl.DataFrame, cursor_after: Cursor | None, *, watermark: datetime | None = None) -> None:
     """Commit one page: its chunk, and where reading continues. A crash neither loses nor repeats it.
 
-    An empty page only moves the cursor. ``cursor_after`` None ends the extraction. Raises LeaseLost.
+    An empty page only moves the cursor. ``cursor_after`` None ends the extraction. ``watermark`` is the latest
+    change on the page, by the source's clock. Raises LeaseLost.
     """
     sealed = payload.pack(frame, purpose=payload.PAYLOAD) if frame.height else b""
     with transaction.atomic():
         leases.write(
             step,
             """cursor = %s, read = read + %s, started_at = coalesce(started_at, clock_timestamp()),
-               extracted_at = CASE WHEN %s THEN clock_timestamp() END""",
-            [Jsonb(cursor_after), frame.height, cursor_after is None],
+               extracted_at = CASE WHEN %s THEN clock_timestamp() END, watermark = greatest(watermark, %s)""",
+            [Jsonb(cursor_after), frame.height, cursor_after is None, watermark],
         )
         if frame.height:
             with connection.cursor() as cursor:

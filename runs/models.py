@@ -86,6 +86,10 @@ class Step(Leased):
     source_schema = models.JSONField()
     target_schema = models.JSONField()
     cursor = models.JSONField(null=True)
+    since = models.DateTimeField(
+        null=True, help_text="A delta reads what changed at or after this, by the source's clock."
+    )
+    watermark = models.DateTimeField(null=True, help_text="The latest change read, by the source's clock.")
     expected = models.PositiveBigIntegerField(null=True, help_text="The source's own count, where it gives one.")
     read = models.PositiveBigIntegerField(default=0, db_default=0)
     started_at = models.DateTimeField(null=True)

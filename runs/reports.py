@@ -11,7 +11,7 @@ from runs.models import Chunk, Run, Step
 
 @dataclass(frozen=True, slots=True)
 class ObjectFigures:
-    """One object of a run. ``read`` equals the sum of the six outcomes once every chunk is loaded."""
+    """One object of a run. ``read`` equals the sum of the outcomes once every chunk is loaded."""
 
     source: str
     target: str
@@ -22,6 +22,7 @@ class ObjectFigures:
     deferred: int
     rejected: int
     skipped: int
+    conflicts: int
 
     @property
     def accounted(self) -> bool:

@@ -43,6 +43,16 @@ def _queue(project: Project, user: User | None, drivers: int, **given: Any) -> R
 
 
 @transaction.atomic
+def start_delta(project: Project, *, user: User | None = None, drivers: int = DRIVERS) -> Run:
+    """Queue bringing what changed in the source since it was read last. Raises RunRefused where a run is open.
+
+    Where a platform cannot be asked for changes everything is read, and the hash finds them. What was refused
+    before and has not changed since is not read again: ``start_retry`` brings it.
+    """
+    return _queue(project, user, drivers, kind=RunKind.DELTA)
+
+
+@transaction.atomic
 def start_retry(
     project: Project, scope: Scope | None = None, *, user: User | None = None, drivers: int = DRIVERS
 ) -> Run:

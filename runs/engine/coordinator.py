@@ -123,6 +123,7 @@ class Pipeline:
 
 PIPELINES = {
     RunKind.LOAD: Pipeline(plan, extract, load, relink, reconcile),
+    RunKind.DELTA: Pipeline(plan, extract, load, relink, reconcile),
     RunKind.RETRY: Pipeline(plan, retry.gather, load, relink, reconcile),
     RunKind.ROLLBACK: Pipeline(rollback.plan, rollback.gather, rollback.undo, rollback.delete_again, rollback.prove),
 }

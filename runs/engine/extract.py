@@ -1,7 +1,11 @@
 """Extract: turn the pages of one source entity into chunks, each committed with the cursor after it."""
 
 from collections.abc import Callable
+from datetime import datetime
 
+import polars as pl
+
+from projects.definitions import schema_from_json
 from runs import ledger
 from runs.engine.session import Session
 from runs.leases import Lease
@@ -15,11 +19,22 @@ def extract(session: Session, lease: Lease, *, stop: Callable[[], bool]) -> bool
     """
     step = Step.objects.get(pk=lease.id)
     bench = session.bench(step.pk)
-    pages = session.source.read(bench.mapping.source_entity, bench.compiled.source_fields, cursor=step.cursor)
+    updated = schema_from_json(step.source_schema).entity.updated_field
+    fields = dict.fromkeys([*bench.compiled.source_fields, *([updated] if updated else [])])
+    pages = session.source.read(bench.mapping.source_entity, list(fields), since=step.since, cursor=step.cursor)
     for page in pages:
-        ledger.stage(lease, page.frame, page.cursor)
+        ledger.stage(lease, page.frame, page.cursor, watermark=_latest(page.frame, updated))
         if page.cursor is None:
             return True
         if stop():
             break
     return False
+
+
+def _latest(frame: pl.DataFrame, updated: str | None) -> datetime | None:
+    """The latest change on the page; texts that are no times do not count."""
+    if updated is None or not frame.height:
+        return None
+    times = frame[updated].str.to_datetime("%+", time_unit="us", time_zone="UTC", strict=False)
+    latest = times.max()
+    return latest if isinstance(latest, datetime) else None

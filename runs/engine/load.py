@@ -14,6 +14,7 @@ from connectors.types import RESULT_SCHEMA, Outcome
 from runs import leases, ledger, payload
 from runs.choices import RecordState
 from runs.engine.comparison import compare
+from runs.engine.images import fingerprints
 from runs.engine.session import Bench, Session
 from runs.engine.transform import Mapped, transform
 from runs.leases import Lease
@@ -23,6 +24,9 @@ from runs.models import Chunk
 LANDED = (RecordState.LOADED, RecordState.UNCHANGED)
 IN_TARGET = (*LANDED, RecordState.DEFERRED)
 """States in which the target may hold what the hash says; a deferred record does once it has a target id."""
+
+
+EDITED = "The record changed in the source, but somebody edited it in the target since we wrote it; the edit is kept."
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +56,13 @@ def bring(session: Session, bench: Bench, lease: Lease, chunk: Chunk, frame: pl.
     refusals = _named(mapped.transformed.findings, chunk)
     usable, clashes = _unique_keys(bench, mapped.records)
     deferred = _deferred(bench, mapped)
-    fresh, settled = _split(usable, ledger.known(bench.place, usable["source_id"]), deferred)
+    known = ledger.known(bench.place, usable["source_id"])
+    fresh, settled = _split(usable, known, deferred)
     redo = chunk.before is not None
     before = _before(session, bench, lease, chunk, [fresh, mapped.waiting, _waiting_among(settled, deferred)])
     leases.renew(lease)
+    edited = _edited(bench, chunk, fresh, known, before)
+    fresh = fresh.join(edited, on="key", how="anti")
     written = _write(session, bench, mapped.content_of(fresh))
     same_before = _equal_before(bench, mapped.content_of(fresh), before) if redo else _unchanged(written)
     outcomes = pl.concat(
@@ -69,6 +76,7 @@ def bring(session: Session, bench: Bench, lease: Lease, chunk: Chunk, frame: pl.
                 code=pl.lit("waiting"),
                 reason=pl.col("reason"),
             ),
+            _unsent(edited, RecordState.CONFLICT, code=pl.lit("edited"), reason=pl.lit(EDITED), count="conflicts"),
             _judged(fresh, written, deferred, existed=before["key"], same_before=same_before),
         ]
     )
@@ -148,6 +156,18 @@ def _before(session: Session, bench: Bench, lease: Lease, chunk: Chunk, touched:
     return before
 
 
+def _edited(bench: Bench, chunk: Chunk, fresh: pl.DataFrame, known: pl.DataFrame, before: pl.DataFrame) -> pl.DataFrame:
+    """The records that somebody edited in the target since an earlier chunk wrote them, where edits are kept."""
+    ours = known.filter(pl.col("hash").is_not_null() & (pl.col("touched_by") != chunk.pk)).select(
+        "source_id", was="hash"
+    )
+    candidates = fresh.join(ours, on="source_id")
+    if not candidates.height or not bench.keeps_edits:
+        return fresh.clear()
+    held = fingerprints(bench, before.join(candidates, on="key", how="semi"))
+    return candidates.join(held, on="key").filter(pl.col("held") != pl.col("was")).select(fresh.columns)
+
+
 def _write(session: Session, bench: Bench, content: pl.DataFrame) -> pl.DataFrame:
     if not content.height:
         return pl.DataFrame(schema=RESULT_SCHEMA)
@@ -202,7 +222,9 @@ def _skipped(skipped: pl.DataFrame) -> pl.DataFrame:
     return _unsent(skipped, RecordState.SKIPPED, code=pl.lit("skipped"), reason=pl.col("reason"))
 
 
-def _unsent(records: pl.DataFrame, state: RecordState, *, code: pl.Expr, reason: pl.Expr) -> pl.DataFrame:
+def _unsent(
+    records: pl.DataFrame, state: RecordState, *, code: pl.Expr, reason: pl.Expr, count: str = ""
+) -> pl.DataFrame:
     nothing = pl.lit(None, pl.String)
     return records.select(
         "source_id",
@@ -213,7 +235,7 @@ def _unsent(records: pl.DataFrame, state: RecordState, *, code: pl.Expr, reason:
         nothing.alias("hash"),
         code.alias("code"),
         reason.alias("reason"),
-        pl.lit(str(state)).alias("count"),
+        pl.lit(count or str(state)).alias("count"),
     )
 
 

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 
 import orjson
 from django.db import transaction
@@ -21,6 +22,9 @@ from runs.choices import RunKind
 from runs.engine.session import Session
 from runs.leases import Lease
 from runs.models import Run, Step
+
+OVERLAP = timedelta(minutes=10)
+"""How far before its watermark a delta reads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +52,14 @@ def plan(session: Session, lease: Lease) -> None:
     planned = [_check(session, chosen, sources[chosen.pk]) for chosen in objects]
     waves = _waves(planned)
     planned.sort(key=lambda item: (waves[item.object.pk], item.object.position, item.object.pk))
-    expected = [_expected(session, item) for item in planned]
+    starts = [_since(session, item) for item in planned]
+    expected = [_expected(session, item, since) for item, since in zip(planned, starts, strict=True)]
     with transaction.atomic():
         leases.settle(lease, "planned_at = clock_timestamp(), mapping_digest = %s", [_digest(planned)])
         ledger.ensure_partition(session.run.project_id)
         Step.objects.bulk_create(
-            _step(session.run, item, position, waves[item.object.pk], count)
-            for position, (item, count) in enumerate(zip(planned, expected, strict=True))
+            _step(session.run, item, position, waves[item.object.pk], expected=count, since=since)
+            for position, (item, since, count) in enumerate(zip(planned, starts, expected, strict=True))
         )
         for change in changes:
             events.tell(session.run.pk, change)
@@ -123,11 +128,11 @@ def _waves(planned: Sequence[Planned]) -> dict[int, int]:
     return {int(name): number for number, wave in enumerate(plan_order(nodes).waves) for name in wave}
 
 
-def _expected(session: Session, item: Planned) -> int | None:
+def _expected(session: Session, item: Planned, since: datetime | None) -> int | None:
     """How many records will be read; a retry reads what is due, which its staging counts."""
     if session.run.kind == RunKind.RETRY:
         return None
-    return session.source.count(item.mapping.source_entity)
+    return session.source.count(item.mapping.source_entity, since=since)
 
 
 def _digest(planned: Sequence[Planned]) -> str:
@@ -135,12 +140,26 @@ def _digest(planned: Sequence[Planned]) -> str:
     return hashlib.sha256(orjson.dumps(stored, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 
-def _step(run: Run, item: Planned, position: int, wave: int, expected: int | None) -> Step:
+def _since(session: Session, item: Planned) -> datetime | None:
+    """From where a delta reads; None (everything) where the platform cannot be asked for changes.
+
+    The overlap catches what was committed late under an earlier time; the hash drops what did not change.
+    """
+    if session.run.kind != RunKind.DELTA or not session.source.capabilities.delta:
+        return None
+    if item.source.entity.updated_field is None:
+        return None
+    reached = ledger.watermark(item.object.pk)
+    return reached - OVERLAP if reached else None
+
+
+def _step(run: Run, item: Planned, position: int, wave: int, *, expected: int | None, since: datetime | None) -> Step:
     return Step(
         run=run,
         object=item.object,
         position=position,
         wave=wave,
+        since=since,
         mapping=codec.encode(item.mapping),
         source_schema=schema_to_json(item.source),
         target_schema=schema_to_json(item.target),

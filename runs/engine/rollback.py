@@ -13,10 +13,10 @@ import polars as pl
 from django.db import transaction
 
 from connectors.types import Outcome
-from projects.mapping.row_hash import row_hash
 from runs import events, leases, ledger, payload
 from runs.choices import RecordState
-from runs.engine.comparison import canonical_json, compare
+from runs.engine.comparison import compare
+from runs.engine.images import fingerprints, typed
 from runs.engine.session import Bench, Session
 from runs.engine.transform import transform
 from runs.leases import Lease
@@ -121,7 +121,7 @@ def prove(session: Session, lease: Lease) -> None:
     now = session.target.fetch(
         bench.entity, key=bench.mapping.key, keys=undone["key"].to_list(), fields=bench.other_fields
     )
-    found = compare(_typed(bench, restored), now, fields=bench.other_fields, json=bench.json_fields)
+    found = compare(typed(bench, restored), now, fields=bench.other_fields, json=bench.json_fields)
     left = undone.join(before, on="key", how="anti").join(now, on="key", how="semi")
     verdict = Verdict(undone.height, found.fields, len(found.missing), found.mismatches.height + left.height)
     ledger.verified(lease, bench.place, verdict, _unproven(undone, left, found.mismatches))
@@ -162,10 +162,7 @@ def _now(session: Session, bench: Bench, lease: Lease, chunk: Chunk, records: pl
 
 
 def _judge(bench: Bench, records: pl.DataFrame, before: pl.DataFrame, now: pl.DataFrame) -> _Judged:
-    typed = _typed(bench, now)
-    content = typed.rename({"key": bench.mapping.key}).select(bench.compiled.target_fields)
-    held = typed.select("key", row_hash(content).alias("held"))
-    marked = records.join(held, on="key", how="left")
+    marked = records.join(fingerprints(bench, now), on="key", how="left")
     ours = marked.filter(pl.col("latest") & (pl.col("held") == pl.col("hash"))).drop("held")
     later = marked.filter(~pl.col("latest"))
     gone = marked.filter(pl.col("latest") & pl.col("held").is_null())
@@ -220,7 +217,7 @@ def _deleted(session: Session, bench: Bench, records: pl.DataFrame, *, refused: 
 
 
 def _restore(session: Session, bench: Bench, records: pl.DataFrame, before: pl.DataFrame) -> pl.DataFrame:
-    images = _typed(bench, before.join(records, on="key", how="semi"))
+    images = typed(bench, before.join(records, on="key", how="semi"))
     if not images.height:
         return _outcome(records, RecordState.ROLLED_BACK, code="", reason=pl.lit(""), count="updated")
     key = bench.mapping.key
@@ -234,13 +231,6 @@ def _restore(session: Session, bench: Bench, records: pl.DataFrame, before: pl.D
             _outcome(kept, RecordState.REJECTED, code="not_restored", reason=pl.col("message"), count="rejected"),
         ]
     )
-
-
-def _typed(bench: Bench, rows: pl.DataFrame) -> pl.DataFrame:
-    """``key`` and the other fields of fetched rows in the types and the spelling the mapping gives them."""
-    schema = bench.content_schema
-    plain = rows.select("key", *(pl.col(name).cast(schema[name]) for name in bench.other_fields))
-    return plain.with_columns(canonical_json(plain[name]).alias(name) for name in bench.json_fields)
 
 
 def _conflicts(bench: Bench, judged: _Judged, now: pl.DataFrame) -> pl.DataFrame:

@@ -17,6 +17,7 @@ from projects.mapping.compiled import CompiledMapping
 from projects.mapping.compiler import compile_mapping
 from projects.mapping.keys import key_prefix
 from projects.mapping.specification import ObjectMapping
+from projects.models import OnConflict
 from projects.services import value_maps
 from runs.ledger import Place
 from runs.models import Run, Step
@@ -31,6 +32,8 @@ class Bench:
     compiled: CompiledMapping
     parents: Mapping[str, tuple[int, ...]]
     """Source entity → ids of the project objects whose id map resolves references to it."""
+    keeps_edits: bool
+    """Whether an edit that somebody made in the target outweighs a change of the source."""
 
     @property
     def entity(self) -> str:
@@ -74,7 +77,7 @@ class Session(AbstractContextManager["Session"]):
 
     def bench(self, step_id: int) -> Bench:
         if step_id not in self._benches:
-            self._benches[step_id] = self._set_up(Step.objects.get(pk=step_id))
+            self._benches[step_id] = self._set_up(Step.objects.select_related("object").get(pk=step_id))
         return self._benches[step_id]
 
     def _set_up(self, step: Step) -> Bench:
@@ -83,7 +86,8 @@ class Session(AbstractContextManager["Session"]):
             mapping, schema_from_json(step.source_schema), schema_from_json(step.target_schema), self._value_maps
         )
         place = Place(self.run.project_id, step.object_id, self.run.pk, step.pk, mapping.part)
-        return Bench(place, mapping, compiled, self._objects_by_entity)
+        keeps_edits = step.object.on_conflict == OnConflict.TARGET
+        return Bench(place, mapping, compiled, self._objects_by_entity, keeps_edits)
 
     @cached_property
     def _value_maps(self) -> Mapping[str, Mapping[str, str | None]]:
