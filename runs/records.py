@@ -32,11 +32,10 @@ CODES_FROM = 10_000
 """Records among which the causes offered as a filter are gathered."""
 
 LANDED = "landed"
+IN_TARGET = (RecordState.LOADED, RecordState.UNCHANGED)
 STATES: Mapping[str, str] = {
     LANDED: "In the target",
-    RecordState.DEFERRED: "Deferred",
-    RecordState.REJECTED: "Rejected",
-    RecordState.SKIPPED: "Skipped",
+    **{state.value: str(state.label) for state in RecordState if state not in IN_TARGET},
 }
 """What a list can be narrowed to. Loaded and unchanged are one choice: both are where they belong."""
 
@@ -125,7 +124,7 @@ def codes(viewer: Viewer, wanted: Wanted) -> list[str]:
 def narrowed(viewer: Viewer, wanted: Wanted) -> VisibleQuerySet[TrackedRecord]:
     """The wanted records of all the project's objects, unordered. The conditions are worded as the indexes are."""
     if wanted.state == LANDED:
-        rows = _visible(viewer, wanted).filter(state__in=(RecordState.LOADED, RecordState.UNCHANGED))
+        rows = _visible(viewer, wanted).filter(state__in=IN_TARGET)
     elif wanted.state in STATES:
         rows = _visible(viewer, wanted).filter(state=wanted.state)
     elif wanted.code:
@@ -140,7 +139,7 @@ def _visible(viewer: Viewer, wanted: Wanted) -> VisibleQuerySet[TrackedRecord]:
 
 
 def _troubled(viewer: Viewer, wanted: Wanted) -> VisibleQuerySet[TrackedRecord]:
-    return _visible(viewer, wanted).filter(state__in=(RecordState.DEFERRED, RecordState.REJECTED, RecordState.SKIPPED))
+    return _visible(viewer, wanted).filter(state__in=[state for state in RecordState if state not in IN_TARGET])
 
 
 def _beyond(viewer: Viewer, wanted: Wanted, edge: Key | None, limit: int, *, backward: bool) -> list[TrackedRecord]:

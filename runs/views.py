@@ -19,9 +19,10 @@ from projects.models import Project
 from projects.pages import Crumb, crumb, page
 from runs import services
 from runs.causes import causes_of
-from runs.choices import ACTIVE, OPEN, RESUMABLE, RunState
+from runs.choices import ACTIVE, OPEN, OUTCOMES, RESUMABLE, RunState
 from runs.models import Driver, Run, RunEvent, WorkerHost
 from runs.progress import HOST_SILENT_SECONDS, RunProgress, briefly, host_is_up, progress_of, waits
+from runs.records import STATES
 from runs.services import RunRefused
 
 RUNS_PER_PAGE = 25
@@ -38,7 +39,7 @@ GROUPS = {
     "completed": ("Completed", {RunState.COMPLETED}),
     "cancelled": ("Cancelled", {RunState.CANCELLED}),
 }
-LINKED = ("deferred", "rejected", "skipped")
+LINKED = tuple(name for name in OUTCOMES if name in STATES)
 """Outcomes whose records a list can be narrowed to."""
 RUNS: Crumb = ("Runs", "")
 may_view = permission_required("runs.view_run", raise_exception=True)

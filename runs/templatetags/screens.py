@@ -30,6 +30,8 @@ RECORD_COLOURS: Mapping[str, str] = {
     RecordState.DEFERRED: "warning",
     RecordState.REJECTED: "danger",
     RecordState.SKIPPED: "",
+    "conflict": "warning",
+    "rolled_back": "",
 }
 MINUTE, HOUR, DAY = 60, 3600, 86400
 

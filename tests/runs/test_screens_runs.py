@@ -65,9 +65,11 @@ def test_progress_counts_reading_loading_and_verifying(project: Project) -> None
     progress = progress_of(run)
     assert (progress.read, progress.loaded, progress.verified, progress.total) == (20, 10, 10, 40)
     assert progress.percent == 100 * (20 + 10 + 10) // (3 * 40)
-    assert dict(progress.outcomes) == {
-        "created": 6, "updated": 0, "unchanged": 1, "deferred": 0, "rejected": 3, "skipped": 0
-    }  # fmt: skip
+    assert {name: number for name, number in progress.outcomes if number} == {
+        "created": 6,
+        "unchanged": 1,
+        "rejected": 3,
+    }
     assert [(part.name, part.percent) for part in progress.segments] == [
         ("created", 15.0), ("unchanged", 2.5), ("rejected", 7.5), ("waiting", 25.0)
     ]  # fmt: skip
