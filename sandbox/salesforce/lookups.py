@@ -40,7 +40,7 @@ def by_value(connection: Connection, subject: SObject, field: Field, values: pl.
 
 def fetched(connection: Connection, subject: SObject, record_ids: pl.Series, names: Iterable[str]) -> pl.DataFrame:
     """Stored values of the named fields, a row for each of ``record_ids`` (all null where there is no record)."""
-    fields = [found for name in names if (found := subject.field(name)) is not None and found.name != "Id"]
+    fields = [found for name in dict.fromkeys(names) if (found := subject.field(name)) and found.name != "Id"]
     columns = "".join(f', t."{each.name}"' for each in fields)
     sql = f'SELECT t."Id"{columns} FROM json_each(?) AS k CROSS JOIN "{subject.name}" AS t WHERE t."Id" = k.value'  # noqa: S608 - schema names
     found = connection.execute(sql, (as_array(record_ids),)).fetchall()
