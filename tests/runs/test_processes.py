@@ -9,14 +9,17 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import psutil
+import psycopg
 import pytest
+from django.db import connection
 
-from runs import reports, services
+from migration_factory import embedded
+from runs import drivers, reports, services
 from runs.choices import OPEN, RunState
-from runs.models import Run
+from runs.models import Chunk, Driver, Run
 from tests.runs import checker, worker_host
 from tests.runs.checker import Row
-from tests.runs.worker_host import Bed, Host
+from tests.runs.worker_host import Bed, Host, until
 
 pytestmark = pytest.mark.processes
 
@@ -34,6 +37,10 @@ def host(database_url: str, tmp_path: Path) -> Iterator[Host]:
 def finished(run: Run) -> Run | None:
     found = Run.objects.get(pk=run.pk)
     return None if found.state in OPEN else found
+
+
+def until_finished(run: Run) -> None:
+    until(lambda: finished(run))
 
 
 def outcomes(before: Mapping[str, Mapping[str, Row]], now: Mapping[str, Mapping[str, Row]]) -> dict[str, int]:
@@ -100,3 +107,117 @@ def test_kills_at_random_moments_lose_and_double_nothing(host: Host, tmp_path: P
             bed.change_source(worker_host.changed(bed.rows, seed + run.pk, more_people=1_000))
     sys.stdout.write("\n".join(told))
     assert worker_host.SECRET not in host.log.read_text()
+
+
+def test_two_runs_at_once_share_the_workers(host: Host, tmp_path: Path) -> None:
+    rows = [worker_host.source_rows(seed, companies=1_000, people=10_000) for seed in (1, 2)]
+    with (
+        worker_host.bed(tmp_path / "one", rows[0], "one") as one,
+        worker_host.bed(tmp_path / "two", rows[1], "two") as two,
+    ):
+        host.start()
+        both = [(bed, services.start_run(bed.project)) for bed in (one, two)]
+        for bed, run in both:
+            until_finished(run)
+            assert_exact(bed, run, {"created": 11_000})
+        begun, ended = zip(*Run.objects.values_list("started_at", "finished_at"), strict=True)
+        assert max(begun) < min(ended)
+
+
+def test_a_call_delivered_twice_at_the_same_time_is_driven_once(database_url: str, tmp_path: Path) -> None:
+    with worker_host.bed(tmp_path / "files", worker_host.source_rows(3, companies=1_000, people=9_000)) as bed:
+        run = services.start_run(bed.project, drivers=1)
+        assert drivers.fill_places("twice", hands=1) == 1
+        place = Driver.objects.get(run=run)
+        ready = Host(database_url, "twice", tmp_path / "drive.log", environment={"MF_TIME_BOX_SECONDS": "60"})
+        drive = f"from runs.tasks import drive; drive({place.pk})"
+        deliveries = [ready.manage("shell", "-c", drive) for _ in range(2)]
+        assert [delivery.wait(60) for delivery in deliveries] == [0, 0], ready.log.read_text()
+        assert_exact(bed, run, {"created": 10_000})
+        assert Driver.objects.get(run=run).fence == 1
+
+
+def test_a_worker_that_froze_longer_than_its_lease_is_fenced(host: Host, tmp_path: Path) -> None:
+    """Stopped in the middle, it is taken for dead; when it goes on, what it writes to the ledger is refused."""
+    with worker_host.bed(tmp_path / "files", worker_host.source_rows(4, companies=2_000, people=20_000)) as bed:
+        run = services.start_run(bed.project)
+        host.start()
+        pid, chunk = until(lambda: frozen_with_a_chunk(host))
+        until(lambda: Chunk.objects.filter(pk=chunk.pk, fence__gt=chunk.fence).exists())
+        os.kill(pid, signal.SIGCONT)
+        until_finished(run)
+        assert_exact(bed, run, {"created": 22_000})
+
+
+def frozen_with_a_chunk(host: Host) -> tuple[int, Chunk] | None:
+    """Stop a worker that holds a chunk; whoever held none after all goes on."""
+    for process in host.at_work():
+        process.suspend()
+        held = (
+            Chunk.objects.filter(owner__endswith=f":{process.pid}", state="loading").exclude(lease_until=None).first()
+        )
+        if held:
+            return process.pid, held
+        process.resume()
+    return None
+
+
+def test_cut_connections_end_neither_supervisor_nor_run(host: Host, tmp_path: Path) -> None:
+    with worker_host.bed(tmp_path / "files", worker_host.source_rows(5, companies=2_000, people=20_000)) as bed:
+        run = services.start_run(bed.project)
+        host.start()
+        until(lambda: Chunk.objects.filter(run=run).exists())
+        for _ in range(3):
+            cut_connections()
+            time.sleep(1)
+        until_finished(run)
+        assert_exact(bed, run, {"created": 22_000})
+        assert host.process is not None
+        assert host.process.poll() is None
+        assert "the database is out of reach" in host.log.read_text()
+
+
+def cut_connections() -> None:
+    """To every database of this test, the target's too; all but our own."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+                WHERE pid <> pg_backend_pid() AND starts_with(datname, current_database())"""
+        )
+
+
+def test_an_outage_of_the_database_ends_neither_supervisor_nor_run(tmp_path: Path) -> None:
+    """A server of its own is stopped in the middle of a run, and comes back seconds later."""
+    var, rows = tmp_path / "var", worker_host.source_rows(6, companies=2_000, people=20_000)
+    worker_host.write_files(tmp_path / "files", rows)
+    embedded.ensure_running(var, disposable=True)
+    # After an outage django-q2's pusher sleeps for 10 s: with the usual patience no reason to replace anything.
+    host = Host(embedded.url(var), f"outage-{os.getpid()}", tmp_path / "workers.log", options=())
+    try:
+        assert host.manage("migrate", "-v0").wait(120) == 0, host.log.read_text()
+        prepare = f"from tests.runs.worker_host import prepare; prepare({str(tmp_path / 'files')!r})"
+        assert host.manage("shell", "-c", prepare).wait(120) == 0, host.log.read_text()
+        host.start()
+        until(lambda: state_of(var)[1] > 0)
+        embedded.stop(var)
+        time.sleep(5)
+        embedded.ensure_running(var, disposable=True)
+        until(lambda: state_of(var)[0] == "completed")
+        with psycopg.connect(embedded.dsn(var)) as ledger, psycopg.connect(embedded.dsn(var, "bed")) as target:
+            assert checker.problems(ledger, target, 1, worker_host.expected(rows)) == []
+            assert ledger.execute("SELECT restarts, pid FROM runs_workerhost").fetchall() == [(0, host.pid)]
+        assert host.stop() == 0
+        assert host.processes() == []
+        assert "the database answers again" in host.log.read_text()
+    finally:
+        host.killed()
+        embedded.stop(var)
+
+
+def state_of(var: Path) -> tuple[str, int]:
+    """The only run's state, and how many of its chunks are loaded."""
+    with psycopg.connect(embedded.dsn(var)) as ledger:
+        row = ledger.execute(
+            "SELECT state, (SELECT count(*) FROM runs_chunk WHERE state = 'loaded') FROM runs_run"
+        ).fetchone()
+    return row or ("", 0)

@@ -39,7 +39,8 @@ def running_demo(var: Path, *options: str) -> Iterator["subprocess.Popen[str]"]:
         try:
             yield demo
         finally:
-            for process in [demo, *family(var)]:
+            demo.kill()
+            for process in family(var):
                 process.kill()
 
 

@@ -24,6 +24,7 @@ from migration_factory import scratch
 from migration_factory.rehearsal import Reach, erase, make_project
 from orgs.models import Customer
 from projects.models import Project
+from runs import services
 from tests.runs.checker import Expected, Row
 
 SECRET = "planted-password-8b1f"  # the server trusts everybody, so any password will do
@@ -137,16 +138,25 @@ def bed(folder: Path, rows: dict[str, dict[str, Row]], name: str = "bed") -> Ite
     """Set up and, afterwards, gone: project, files and target."""
     database = f"{connection.settings_dict['NAME']}_{name}"
     write_files(folder, rows)
-    scratch.create(database)
-    customer = Customer.objects.create(name=name, slug=name)
-    target = Reach("postgresql", scratch.connection_settings(database), {"password": SECRET})
     with override_settings(MF_LOCAL_FOLDERS=True):  # off where DEBUG is, as it is in tests
-        project = make_project(customer, name, Reach("workbook", folder=folder), target, mirror=True)
+        project = _project(folder, database, name)
     try:
         yield Bed(project, folder, database, rows)
     finally:
-        erase(customer)
+        erase(project.customer)
         scratch.drop(database)
+
+
+def prepare(folder: str) -> None:
+    """For a process with a database server of its own: a project, and a run that waits for workers."""
+    services.start_run(_project(Path(folder), "bed", "bed"))
+
+
+def _project(folder: Path, database: str, name: str) -> Project:
+    scratch.create(database)
+    customer = Customer.objects.create(name=name, slug=name)
+    target = Reach("postgresql", scratch.connection_settings(database), {"password": SECRET})
+    return make_project(customer, name, Reach("workbook", folder=folder), target, mirror=True)
 
 
 # --- Processes ----------------------------------------------------------------------------------------------------
@@ -164,6 +174,11 @@ class Host:
     process: "subprocess.Popen[bytes] | None" = None
 
     def start(self) -> "Host":
+        self.process = self.manage("run_workers", *self.options)
+        return self
+
+    def manage(self, *command: str) -> "subprocess.Popen[bytes]":
+        """``manage.py …`` in this host's name, in a session of its own."""
         environment = {
             **os.environ,
             "DATABASE_URL": self.url,
@@ -174,15 +189,15 @@ class Host:
             **self.environment,
         }
         with self.log.open("ab") as output:
-            self.process = subprocess.Popen(
-                [sys.executable, str(settings.BASE_DIR / "manage.py"), "run_workers", *self.options],
+            return subprocess.Popen(
+                [sys.executable, str(settings.BASE_DIR / "manage.py"), *command],
                 env=environment,
+                cwd=settings.BASE_DIR,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
             )
-        return self
 
     def restart(self) -> None:
         """Start another supervisor when the last one has ended, as a service manager does."""
