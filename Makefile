@@ -4,6 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 STAMP := $(VENV)/.installed
+# The benchmark's opponent needs packages of its own; they must not change what we pin.
+BENCH_VENV := .venv-bench
+BENCH_STAMP := $(BENCH_VENV)/.installed
 
 .PHONY: help setup demo test check format lint types layers migrations bench lock clean
 
@@ -42,12 +45,18 @@ migrations: setup
 	@$(BIN)/python manage.py makemigrations --check --dry-run -v 0
 	@$(BIN)/python manage.py check --fail-level WARNING
 
-bench: setup  ## Measure speed and memory against the alternatives (minutes; prints ratios)
+$(BENCH_STAMP): requirements-bench.txt $(STAMP)
+	@test -x $(BENCH_VENV)/bin/python || $(BIN)/uv venv --quiet --python $(BIN)/python $(BENCH_VENV)
+	@$(BIN)/uv pip sync --quiet --python $(BENCH_VENV)/bin/python requirements-bench.txt
+	@touch $(BENCH_STAMP)
+
+bench: setup $(BENCH_STAMP)  ## Measure speed and memory against the alternatives (minutes; prints ratios)
 	@$(BIN)/python manage.py bench $(ARGS)
 
 lock:  ## Compile requirements*.in into pinned requirements*.txt
 	@$(BIN)/uv pip compile --quiet --python-version 3.11 --no-header --no-annotate requirements.in -o requirements.txt
 	@$(BIN)/uv pip compile --quiet --python-version 3.11 --no-header --no-annotate requirements-dev.in -o requirements-dev.txt
+	@$(BIN)/uv pip compile --quiet --python-version 3.11 --no-header --no-annotate requirements-bench.in -o requirements-bench.txt
 
 clean:  ## Remove what setup and runs made
-	rm -rf $(VENV) var .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage htmlcov
+	rm -rf $(VENV) $(BENCH_VENV) var .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage htmlcov

@@ -30,20 +30,20 @@ def password() -> Mapping[str, str]:
 
 def create(name: str) -> None:
     """Make the database, in place of one of that name."""
-    with _connect("postgres") as server:
+    with connect("postgres") as server:
         server.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
         server.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
 
 
 def drop(name: str) -> None:
-    with _connect("postgres") as server:
+    with connect("postgres") as server:
         server.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
 def install_product(name: str, *, tenant: str) -> int:
     """Give the database the product's tables and a tenant of that slug; returns the tenant's id."""
     schema = (settings.BASE_DIR / PRODUCT_SCHEMA).read_text(encoding="utf-8")
-    with _connect(name) as server:
+    with connect(name) as server:
         server.execute(schema.encode())
         row = server.execute(
             "INSERT INTO tenants (slug, name) VALUES (%s, %s) RETURNING id", [tenant, tenant.title()]
@@ -52,7 +52,8 @@ def install_product(name: str, *, tenant: str) -> int:
 
 
 @contextmanager
-def _connect(name: str) -> Iterator[psycopg.Connection]:
+def connect(name: str) -> Iterator[psycopg.Connection]:
+    """A connection to the database as Django's own user, in autocommit mode."""
     with psycopg.connect(
         host=connection.settings_dict["HOST"] or "localhost",
         port=connection.settings_dict["PORT"] or 5432,

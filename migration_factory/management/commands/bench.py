@@ -1,0 +1,63 @@
+"""``manage.py bench``: speed and memory of the engine against raw COPY and dlt, in one run on this machine."""
+
+import sys
+from typing import Any
+
+import orjson
+from django.core.management import call_command
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from rich.console import Console
+from rich.table import Table
+
+from migration_factory.bench import contest, rivals
+from migration_factory.bench.contest import Contest
+from migration_factory.bench.engine import BenchFailed
+from migration_factory.bench.report import MEMORY_TARGET_MIB, OURS, TARGETS, Report
+
+
+class Command(BaseCommand):
+    help = "Measure how fast the engine loads accounts from CSV, against raw COPY and dlt; see docs/benchmarks.md."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--rows", type=int, default=1_000_000, metavar="N", help="records to load")
+        parser.add_argument("--rounds", type=int, default=2, metavar="N", help="times every contestant loads them")
+        parser.add_argument("--without-dlt", action="store_true", help="compare with raw COPY only")
+        parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
+
+    def handle(self, *_: Any, **options: Any) -> None:
+        opponents = [name for name in TARGETS if not (options["without_dlt"] and name.startswith("dlt"))]
+        if any(name.startswith("dlt") for name in opponents) and not rivals.dlt_installed():
+            raise CommandError("dlt is not installed: “make bench” installs it beside; or give --without-dlt.")
+        if options["rows"] < 1 or options["rounds"] < 1:
+            raise CommandError("--rows and --rounds must be at least 1.")
+        call_command("migrate", verbosity=0, interactive=False)
+        try:
+            found = contest.hold(Contest(options["rows"], options["rounds"], opponents, self.stderr.write))
+        except BenchFailed as failed:
+            raise CommandError(str(failed)) from failed
+        if options["json"]:
+            self.stdout.write(orjson.dumps(found.as_json()).decode())
+        else:
+            _print(found)
+        if not found.met:
+            sys.exit(1)
+
+
+def _print(found: Report) -> None:
+    console = Console()
+    table = Table(title=f"{found.rows:,} accounts of {found.columns} columns; {found.machine}")
+    for name in ("contestant", "seconds", "records/s", "engine is as fast", "wanted"):
+        table.add_column(name, justify="left" if name == "contestant" else "right")
+    speeds = {ratio.rival: (f"{ratio.times:.2f} ×", f"{ratio.target:g} ×") for ratio in found.ratios}
+    for name in dict.fromkeys(timing.contestant for timing in found.timings):
+        seconds = found.seconds(name)
+        table.add_row(name, f"{seconds:.1f}", f"{found.rows / seconds:,.0f}", *speeds.get(name, ("", "")))
+    console.print(table)
+    memory = found.memory
+    console.print(
+        f"Peak memory of a worker: {memory.small_mib:.0f} MiB at {memory.small_rows:,} records, "
+        f"{memory.large_mib:.0f} MiB at {found.rows:,}: {memory.growth_mib:+.0f} MiB (at most {MEMORY_TARGET_MIB:g})."
+    )
+    verified = ", ".join(f"{seconds:.1f} s" for seconds in found.reconcile_seconds)
+    console.print(f"Not in the {OURS}'s seconds: reading everything back and comparing it, {verified}.")
+    console.print(", ".join(f"{name} {version}" for name, version in found.versions.items()))
