@@ -15,11 +15,12 @@ def limits(org: Org, store: Store) -> dict[str, Any]:
     used_mb = records * BYTES_PER_RECORD // 1_048_576
     counted = {
         "DailyApiRequests": (org.settings.api_limit, org.settings.api_limit - org.used),
+        "DailyBulkApiBatches": (org.settings.bulk_batches, org.settings.bulk_batches - org.batches),
         "DailyBulkV2QueryJobs": (10_000, 10_000 - org.bulk_jobs),
         "DataStorageMB": (DATA_STORAGE_MB, max(0, DATA_STORAGE_MB - used_mb)),
     }
     unused = {
-        "DailyAsyncApexExecutions": 250_000, "DailyBulkApiBatches": 15_000, "DailyBulkV2QueryFileStorageMB": 976_562,
+        "DailyAsyncApexExecutions": 250_000, "DailyBulkV2QueryFileStorageMB": 976_562,
         "DailyStreamingApiEvents": 10_000, "FileStorageMB": 10_240, "HourlyTimeBasedWorkflow": 1_000, "MassEmail": 10,
         "SingleEmail": 15,
     }  # fmt: skip

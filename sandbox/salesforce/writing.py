@@ -52,10 +52,13 @@ def _rounds(incoming: Incoming, operation: str, key: Field | None) -> list[pl.Se
     one made of it. Usually that is everything at once (None)."""
     by_id = operation == "update" or (key is not None and key.type == "id")
     named = incoming.ids if by_id else incoming.keys
-    if operation == "insert" or named is None or not named.drop_nulls().is_duplicated().any():
+    if operation == "insert" or named is None:
+        return [None]
+    folded = named if by_id or key is None else lookups.folded(key, named)
+    if not folded.drop_nulls().is_duplicated().any():
         return [None]
     row = pl.int_range(incoming.size, eager=True)
-    frame = pl.DataFrame({"row": row, "chunk": row // CHUNK, "key": named.str.to_lowercase()})
+    frame = pl.DataFrame({"row": row, "chunk": row // CHUNK, "key": folded})
     turn = frame.select(pl.col("chunk").rank("dense").over("key").fill_null(1).alias("turn"))["turn"]
     return [(turn == each).arg_true() for each in sorted(turn.unique().to_list())]
 
