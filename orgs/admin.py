@@ -45,6 +45,7 @@ class OrgAdmin(ModelAdmin):  # type: ignore[misc]  # unfold ships no types
         site = self.admin_site
         own = [
             path("<str:object_id>/settings/", site.admin_view(views.edit_org), name="orgs_org_settings"),
+            path("<str:object_id>/budget/", site.admin_view(views.edit_budget), name="orgs_org_budget"),
             path("<str:object_id>/check/", site.admin_view(views.check_org), name="orgs_org_check"),
             path(
                 "<str:object_id>/files/<int:file_id>/remove/",

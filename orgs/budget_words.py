@@ -19,7 +19,7 @@ def sentence(org: str, why: Why, until: datetime, now: datetime, *, terms: Terms
         Why.DAY: f"{org}: {used:,} of {terms.per_day:,} requests in 24 hours are used; more are free at {end}.",
         Why.RESERVE: _reserve(org, end, state),
         Why.PLACES: f"{org} is answering {terms.concurrency} requests at once, as many as agreed; one must end first.",
-        Why.WINDOW: f"{org}: the agreed {_rate(terms)} are used up until {end}.",
+        Why.WINDOW: f"{org} is to get {_rate(terms)} at most, as agreed; the next one at {end}.",
     }
     return said[why]
 

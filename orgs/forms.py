@@ -1,12 +1,13 @@
 """Forms for orgs, made from what their connectors ask for; secrets go in and never come out."""
 
-from collections.abc import Iterable
-from typing import Any, BinaryIO, cast
+from collections.abc import Iterable, Mapping
+from typing import Any, BinaryIO, ClassVar, cast
 
 from django import forms
 from django.core.files.uploadedfile import UploadedFile
 from unfold.widgets import (
     INPUT_CLASSES,
+    UnfoldAdminIntegerFieldWidget,
     UnfoldAdminPasswordWidget,
     UnfoldAdminSelectWidget,
     UnfoldAdminTextareaWidget,
@@ -18,10 +19,14 @@ from connectors.errors import ConnectorError, SettingsInvalid
 from connectors.registry import source_class, source_slugs, target_class, target_slugs
 from connectors.types import Setting, SettingKind
 from orgs import services
-from orgs.models import Customer, Org, Role
+from orgs.allowance import Terms
+from orgs.budget_store import AGREED
+from orgs.models import Customer, Org, OrgBudget, Role
 from orgs.sealing import SealBroken
 from orgs.validation import EntryRefused, declared_settings
 from orgs.visibility import Viewer
+
+_HOURS = ("quiet_from", "quiet_until")
 
 
 class WriteOnlyTextarea(UnfoldAdminTextareaWidget):  # type: ignore[misc]  # unfold ships no types
@@ -162,6 +167,57 @@ class OrgForm(forms.Form):
 
     def _field_of(self, name: str) -> str | None:
         return next((field for field in (_plain(name), _secret(name)) if field in self.fields), None)
+
+
+class BudgetForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscriptable at run time
+    """What may be asked of an org, and when. ``submit`` saves through the services."""
+
+    class Meta:
+        model = OrgBudget
+        fields = AGREED
+        widgets: ClassVar[dict[str, forms.Widget]] = {
+            **{name: UnfoldAdminIntegerFieldWidget() for name in AGREED if name not in ("time_zone", *_HOURS)},
+            **{name: forms.TimeInput({"type": "time", "class": " ".join(INPUT_CLASSES)}, "%H:%M") for name in _HOURS},
+            "time_zone": UnfoldAdminTextInputWidget(),
+        }
+
+    def __init__(self, data: Mapping[str, Any] | None = None, *, org: Org) -> None:
+        self.org = org
+        stored = OrgBudget.objects.filter(pk=org.pk).first()
+        super().__init__(data, instance=stored or OrgBudget(org=org))
+        for name, text in _budget_help(services.default_terms(org)).items():
+            self.fields[name].help_text = text
+
+    def submit(self) -> bool:
+        """Whether it was saved; otherwise the reasons are among the form's errors."""
+        if not self.is_valid():
+            return False
+        try:
+            services.save_budget(self.org, {name: self.cleaned_data[name] for name in AGREED})
+        except EntryRefused as refused:
+            for name, problem in refused.problems.items():
+                self.add_error(name if name in self.fields else None, problem)
+            return False
+        return True
+
+    def changed_labels(self) -> list[str]:
+        """The fields that were filled in differently: their labels."""
+        return [str(self.fields[name].label or name) for name in self.changed_data]
+
+
+def _budget_help(default: Terms) -> dict[str, str]:
+    rate = f"{default.requests} per {default.window:g} s" if default.requests else "no limit"
+    places = default.concurrency or "no limit"
+    return {
+        "requests": f"In one window, however it lies. Blank: the platform's default, {rate}. 0: no limit.",
+        "window_seconds": "Seconds; counts where the number of requests is entered above.",
+        "concurrency": f"Blank: the platform's default, {places}. 0: no limit.",
+        "requests_per_day": "In any 24 hours. Blank or 0: no limit of our own.",
+        "reserve_percent": "Of the requests the system allows in a day, so many are left to the customer's own users.",
+        "quiet_from": "When the customer's own people need the system; blank for no quiet hours.",
+        "quiet_percent": "Percent of the budget that may be used in quiet hours. 0: nothing is sent then.",
+        "time_zone": "The customer's, for the quiet hours: for instance Europe/Berlin.",
+    }
 
 
 def _plain(name: str) -> str:

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from orgs.budget_store import Reading
+from orgs.budget_words import budget_rows
 from orgs.models import Org
 
 Rows = list[tuple[str, str]]
@@ -16,6 +18,11 @@ def facts(org: Org) -> Rows:
 def limits(org: Org) -> Rows:
     """Limit → “1,200 of 15,000 left (8 %)”."""
     return [(_words(name), _left(*pair)) for name, pair in sorted(org.limits.items())]
+
+
+def budget(reading: Reading) -> Rows:
+    """What was agreed about requests and how much of it is used now."""
+    return budget_rows(reading.terms, reading.state, reading.places, reading.now)
 
 
 def capabilities(org: Org) -> list[tuple[str, Rows]]:

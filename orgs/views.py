@@ -11,7 +11,7 @@ from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_POST
 
 from orgs import presentation, services
-from orgs.forms import OrgForm, PlatformForm, platform_label
+from orgs.forms import BudgetForm, OrgForm, PlatformForm, platform_label
 from orgs.models import Org, OrgFile, OrgStatus
 from orgs.reporting import ClosedExceptionFilter
 from orgs.validation import declared_settings
@@ -65,6 +65,7 @@ def org_page(request: HttpRequest, object_id: str) -> HttpResponse:
         ],
         facts=presentation.facts(org),
         limits=presentation.limits(org),
+        budget=presentation.budget(services.budget_of(org)),
         capabilities=presentation.capabilities(org),
         takes_files=any(connector.capabilities.files for connector in connectors),
         files=org.files.all(),
@@ -95,6 +96,19 @@ def edit_org(request: HttpRequest, object_id: str) -> HttpResponse:
         messages.success(request, f"{saved.name} was saved.")
         return redirect("admin:orgs_org_change", saved.pk)
     page = _page(f"Settings of {org.name}", form=form, request=request, org=org, original=org)
+    return render(request, "admin/orgs/org/settings.html", page)
+
+
+@permission_required("orgs.change_org", raise_exception=True)
+def edit_budget(request: HttpRequest, object_id: str) -> HttpResponse:
+    """Agree on how much may be asked of the org, and when."""
+    org = _visible_org(request, object_id)
+    form = BudgetForm(request.POST or None, org=org)
+    if request.method == "POST" and form.submit():
+        _note(request, org, CHANGE, f"Changed the rate budget: {', '.join(form.changed_labels()) or 'nothing'}.")
+        messages.success(request, f"The rate budget of {org.name} was saved.")
+        return redirect("admin:orgs_org_change", org.pk)
+    page = _page(f"Rate budget of {org.name}", form=form, request=request, org=org, original=org, card="Rate budget")
     return render(request, "admin/orgs/org/settings.html", page)
 
 
