@@ -73,7 +73,10 @@ def _write_metadata(folder: Path) -> None:
     for name, fields in _FIELDS.items():
         place = folder / "objects" / name
         place.mkdir(parents=True)
-        head = f"<label>{name[:-3]}</label><pluralLabel>{name[:-3]}s</pluralLabel>"
+        sharing = "ControlledByParent" if name == BREAKPOINT else "ReadWrite"
+        head = (
+            f"<label>{name[:-3]}</label><pluralLabel>{name[:-3]}s</pluralLabel><sharingModel>{sharing}</sharingModel>"
+        )
         _write(place / f"{name}.object-meta.xml", f"<CustomObject {_XMLNS}>{head}</CustomObject>")
         for field, (kind, rest) in fields.items():
             body = f"<fullName>{field}</fullName><label>{field[:-3]}</label><type>{kind}</type>{rest}"
@@ -87,7 +90,7 @@ def _write(file: Path, body: str) -> None:
 
 
 def emptied(running: Running) -> None:
-    """Without records, faults, locks or rules, and with all of the day's calls left."""
+    """Without records and faults."""
     running.control.clear_faults()
     for name in (BREAKPOINT, RULE):
         found = [str(row["Id"]) for row in records_of(running, name, "Id")]
