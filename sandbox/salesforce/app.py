@@ -16,9 +16,10 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from sandbox.salesforce import collection_calls, ingest_calls, jobs, oauth, rest, sobject_writes
+from sandbox.salesforce import collection_calls, ingest_calls, jobs, oauth, rest, sobject_writes, tree_calls
 from sandbox.salesforce.bad import BadRecord
 from sandbox.salesforce.bulk import BulkJobs
+from sandbox.salesforce.composite import Composite
 from sandbox.salesforce.control import Control
 from sandbox.salesforce.definitions import Definitions
 from sandbox.salesforce.deleting import Deleter
@@ -111,6 +112,7 @@ def _data_routes(services: Services) -> list[BaseRoute]:
         ("PATCH", "/composite/sobjects", collection_calls.update),
         ("DELETE", "/composite/sobjects", collection_calls.delete),
         ("PATCH", "/composite/sobjects/{name}/{key}", collection_calls.upsert),
+        ("POST", "/composite/tree/{name}", tree_calls.create),
         ("GET", "/composite/sobjects/{name}", collection_calls.retrieve),
         ("POST", "/composite/sobjects/{name}", collection_calls.retrieve),
         ("GET", "/limits", rest.org_limits),
@@ -133,7 +135,13 @@ def _data_routes(services: Services) -> list[BaseRoute]:
         ("GET", "/jobs/ingest/{id}/unprocessedrecords", ingest_calls.unprocessed),
         ("GET", "/jobs/ingest/{id}/unprocessedRecords", ingest_calls.unprocessed),
     )
-    return [Route(DATA + path, _guarded(services, handler), methods=[method]) for method, path, handler in table]
+    served = [
+        (Route(DATA + path, _guarded(services, handler), methods=[method]), handler) for method, path, handler in table
+    ]
+    composite = Composite(served)
+    wholes: tuple[tuple[str, Handler], ...] = (("/composite", composite.run), ("/composite/graph", composite.graphs))
+    inner = [Route(DATA + path, _guarded(services, handler), methods=["POST"]) for path, handler in wholes]
+    return [*inner, *(route for route, _ in served)]
 
 
 def _identity_routes(services: Services) -> list[BaseRoute]:

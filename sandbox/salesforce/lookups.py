@@ -40,11 +40,12 @@ def by_value(connection: Connection, subject: SObject, field: Field, values: pl.
 
 def fetched(connection: Connection, subject: SObject, record_ids: pl.Series, names: Iterable[str]) -> pl.DataFrame:
     """Stored values of the named fields, a row for each of ``record_ids`` (all null where there is no record)."""
-    fields = [found for name in dict.fromkeys(names) if (found := subject.field(name)) and found.name != "Id"]
+    wanted = [subject.field(name) for name in dict.fromkeys(names)]
+    fields = [each for each in wanted if each is not None and each.name != "Id"]
     columns = "".join(f', t."{each.name}"' for each in fields)
     sql = f'SELECT t."Id"{columns} FROM json_each(?) AS k CROSS JOIN "{subject.name}" AS t WHERE t."Id" = k.value'  # noqa: S608 - schema names
     found = connection.execute(sql, (as_array(record_ids),)).fetchall()
-    types = {"Id": pl.String, **{each.name: stored_type(each) for each in fields}}
+    types: dict[str, type[pl.DataType]] = {"Id": pl.String, **{each.name: stored_type(each) for each in fields}}
     known = pl.DataFrame(found, types, orient="row", infer_schema_length=None)
     return record_ids.alias("Id").to_frame().join(known, on="Id", how="left", maintain_order="left")
 
