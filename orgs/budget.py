@@ -1,15 +1,15 @@
 """One rate budget per org, shared by all workers and runs through the org's row in the database.
 
 A worker takes permits in small batches, good for a second at most, and a place among the concurrent requests.
-It reads the row, computes in ``orgs.allowance``, and writes where nobody wrote meanwhile: no lock is held
-between two statements, let alone while waiting. Why: docs/decisions/0009-rate-budget.md.
+It reads the row, computes in ``orgs.allowance``, and writes where nobody wrote meanwhile; only who was slower
+than another does it again under a lock. Nobody sleeps holding one. Why: docs/decisions/0009-rate-budget.md.
 """
 
 import logging
 import random
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import count
@@ -175,31 +175,39 @@ class SharedBudget:
     def _ask(self, cost: int, *, needs_place: bool) -> _Place | _Pause | None:
         """Get a new batch, and a place where one is needed and limited; or hear what to wait for."""
         for attempt in count():
-            asked_at = self._elapsed()
-            reading = store.read(self._org_id, self._default)
-            self._refuse_impossible(reading.terms, cost)
-            limited = needs_place and bool(reading.terms.concurrency)
-            request = Request(cost, self._wanted(cost), reading.places if limited else None)
-            decision = decide(reading.terms, self._settled(reading, None), reading.now, request)
-            written = self._write(reading, decision.state, with_place=limited and isinstance(decision, Grant))
+            with self._turn(attempt):
+                asked_at = self._elapsed()
+                reading = store.read(self._org_id, self._default)
+                self._refuse_impossible(reading.terms, cost)
+                limited = needs_place and bool(reading.terms.concurrency)
+                request = Request(cost, self._wanted(cost), reading.places if limited else None)
+                decision = decide(reading.terms, self._settled(reading, None), reading.now, request)
+                written = self._write(reading, decision.state, with_place=limited and isinstance(decision, Grant))
             if written is not None:
                 self._learned(reading, decision.state)
                 if isinstance(decision, Wait):
                     return self._pause(decision, reading)
                 self._batch = _Batch(decision, decision.permits, asked_at)
                 return _Place(written, asked_at, asked_at, decision.keep_place) if written else None
-            self._stand_back(attempt)
         raise AssertionError  # pragma: no cover - count() does not end
 
     def _tell(self, seen: Seen | None) -> None:
         """Write what was seen and what is left in hand."""
         for attempt in count():
-            reading = store.read(self._org_id, self._default)
-            state = self._settled(reading, seen)
-            if self._write(reading, state, with_place=False) is not None:
+            with self._turn(attempt):
+                reading = store.read(self._org_id, self._default)
+                state = self._settled(reading, seen)
+                written = self._write(reading, state, with_place=False)
+            if written is not None:
                 self._learned(reading, state)
                 return
-            self._stand_back(attempt)
+
+    def _turn(self, attempt: int) -> AbstractContextManager[None]:
+        """The first attempt goes without a lock. Who lost it to somebody faster stands in line for the row, for
+        as long as reading and writing take: under load everybody gets a turn."""
+        with transaction.atomic(durable=True):
+            pass  # sends nothing, but raises inside a transaction
+        return store.locked(self._org_id) if attempt else nullcontext()
 
     def _settled(self, reading: Reading, seen: Seen | None) -> State:
         """The row's state after what this worker has to add: unused permits, answers."""
@@ -216,8 +224,6 @@ class SharedBudget:
         is not written: an org without limits has no row."""
         if not with_place and state == reading.state:
             return 0
-        with transaction.atomic(durable=True):
-            pass  # sends nothing, but raises inside a transaction
         if reading.version is None:
             store.create(self._org_id)
             return None
@@ -255,11 +261,6 @@ class SharedBudget:
         if slept > LONGEST_SLEEP:
             raise BudgetUsedUp(pause.sentence, retry_after=pause.retry_after)
         self._clock.sleep(pause.step)
-
-    def _stand_back(self, attempt: int) -> None:
-        """Let others write first; most often one more reading is enough."""
-        if attempt > 2:
-            self._clock.sleep(random.uniform(0.0, 0.001 * min(attempt, 20)))  # noqa: S311 - jitter
 
     def _refuse_impossible(self, terms: Terms, cost: int) -> None:
         most = min(terms.burst if terms.requests else cost, terms.per_day or cost)

@@ -1,14 +1,16 @@
 """The rows of a rate budget: read, written where nobody wrote meanwhile, places taken and given back.
 
-Every function is one statement, complete in itself: in autocommit no lock outlives it.
+Every function but ``locked`` is one statement, complete in itself: in autocommit no lock outlives it.
 """
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any, Final
 
-from django.db import connection
+from django.db import connection, transaction
 
 from orgs.allowance import State, Terms
 from orgs.models import OrgBudget
@@ -81,6 +83,15 @@ def _quiet(row: OrgBudget) -> QuietHours | None:
     if row.quiet_from is None or row.quiet_until is None:
         return None
     return QuietHours(row.quiet_from, row.quiet_until, row.time_zone, row.quiet_percent / 100)
+
+
+@contextmanager
+def locked(org_id: int) -> Iterator[None]:
+    """A transaction in which nobody else writes the row; raises RuntimeError inside another transaction."""
+    with transaction.atomic(durable=True):
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT FROM orgs_orgbudget WHERE org_id = %s FOR NO KEY UPDATE", [org_id])
+        yield
 
 
 def create(org_id: int) -> None:
