@@ -221,3 +221,31 @@ def state_of(var: Path) -> tuple[str, int]:
             "SELECT state, (SELECT count(*) FROM runs_chunk WHERE state = 'loaded') FROM runs_run"
         ).fetchone()
     return row or ("", 0)
+
+
+def test_workers_keep_neither_connections_nor_memory(host: Host, tmp_path: Path) -> None:
+    """Run after run in the same workers: what one needs is given back before the next."""
+    runs = 6 * int(os.environ.get("MF_TEST_REPEAT", "1"))
+    told = []
+    with worker_host.bed(tmp_path / "files", worker_host.source_rows(7, companies=500, people=5_000)) as bed:
+        host.start()
+        for number in range(runs):
+            run = services.start_run(bed.project)
+            until_finished(run)
+            bed.change_source(worker_host.changed(bed.rows, number, more_people=0))
+            until(lambda: connections_to(bed.database) == 0, 10)
+            told.append((max(part.memory_info().rss for part in host.parts()) >> 20, connections_to()))
+        sys.stdout.write(f"MiB of the largest worker and connections to our database after each run: {told}\n")
+        settled, last = told[len(told) // 2], told[-1]
+        assert last[0] - settled[0] < 40, told
+        assert max(connections for _, connections in told) <= 7, told  # six of the host's processes, and the test's
+
+
+def connections_to(database: str | None = None) -> int:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """SELECT count(*) FROM pg_stat_activity
+                WHERE datname = coalesce(%s, current_database()) AND backend_type = 'client backend'""",
+            [database],
+        )
+        return int(cursor.fetchone()[0])
