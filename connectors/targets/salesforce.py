@@ -11,7 +11,7 @@ from dataclasses import replace
 import polars as pl
 
 from connectors.base import Target
-from connectors.clients import salesforce_lookup, salesforce_schema, salesforce_write
+from connectors.clients import salesforce_delete, salesforce_lookup, salesforce_schema, salesforce_write
 from connectors.clients.salesforce_query import PAGE_SIZE
 from connectors.clients.salesforce_schema import SObject
 from connectors.clients.salesforce_session import SETTINGS, SalesforceSession
@@ -69,7 +69,7 @@ class SalesforceTarget(Target):
 
     def delete(self, entity: str, target_ids: Sequence[str]) -> WriteResult:
         """Into the org's bin, from where they can be restored for about 15 days."""
-        results = salesforce_write.delete(self._session, self._sobject(entity), target_ids)
+        results = salesforce_delete.delete(self._session, self._sobject(entity), target_ids)
         return WriteResult.checked(results, pl.Series(list(target_ids), dtype=pl.String))
 
     def close(self) -> None:
