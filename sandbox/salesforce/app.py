@@ -241,14 +241,20 @@ class Gate:
                 await Response(body, status, headers)(scope, receive, send)
                 return
         kinds = {fault.kind for fault in faults}
-        if kinds & {Kind.DROP_AFTER, Kind.CUT, Kind.TRUNCATED}:
-            await self.spoil(kinds, scope, receive, send)
+        if kinds & {Kind.DROP_AFTER, Kind.CUT, Kind.TRUNCATED, Kind.LATE}:
+            await self.spoil(faults, scope, receive, send)
         else:
             await self.app(scope, receive, send)
 
-    async def spoil(self, kinds: set[Kind], scope: Scope, receive: Receive, send: Send) -> None:
-        """Let the request be carried out in full, then answer with nothing or with half a body."""
+    async def spoil(self, faults: list[Fault], scope: Scope, receive: Receive, send: Send) -> None:
+        """Let the request be carried out in full, then answer late, with nothing or with half a body."""
+        kinds = {fault.kind for fault in faults}
         start, body = await self.carried_out(scope, receive)
+        await asyncio.sleep(sum(fault.latency_ms for fault in faults if fault.kind is Kind.LATE) / 1000)
+        if not kinds & {Kind.DROP_AFTER, Kind.CUT, Kind.TRUNCATED}:
+            await send(start)
+            await send({"type": "http.response.body", "body": body})
+            return
         if Kind.DROP_AFTER in kinds:
             await self.drop(scope)
             return

@@ -30,6 +30,12 @@ class Undo(Exception):
     """Raised inside a transaction to take back what it did."""
 
 
+def undo_if(failed: object) -> None:
+    """Raise Undo where something failed."""
+    if failed:
+        raise Undo
+
+
 def insert(services: Services, call: Call) -> Response:
     return _save(services, call, "insert")
 
@@ -112,8 +118,7 @@ def _written(
             for subject, size in runs:
                 outcomes.append(write(subject, items[start : start + size]))
                 start += size
-            if every and any(outcome.errors for outcome in outcomes):
-                raise Undo
+            undo_if(every and any(outcome.errors for outcome in outcomes))
     except Undo:
         return [_undone(outcome, row) for outcome in outcomes for row in range(len(outcome.ids))]
     return [saved(outcome, row, created=created) for outcome in outcomes for row in range(len(outcome.ids))]

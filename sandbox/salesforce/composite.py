@@ -14,9 +14,10 @@ from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Match, Route
+from starlette.types import Scope
 
 from sandbox.salesforce.bodies import json_object
-from sandbox.salesforce.collection_calls import Undo
+from sandbox.salesforce.collection_calls import Undo, undo_if
 from sandbox.salesforce.errors import ApiError, not_found
 from sandbox.salesforce.rest import Call, Services, as_json
 
@@ -105,8 +106,7 @@ class Composite:
             with services.store.write():
                 for each in requests:
                     answers.append(self.one(services, call, each, answers))
-                    if answers[-1].failed:
-                        raise Undo
+                    undo_if(answers[-1].failed)
         except Undo:
             guilty = answers[-1]
             return [guilty if row == len(answers) - 1 else _halted(each) for row, each in enumerate(requests)]
@@ -128,37 +128,37 @@ class Composite:
             return _refused(reference, ApiError(400, "PROCESSING_HALTED", str(missing)))
         content = b"" if body is None else orjson.dumps(body)
         try:
-            answer = self.dispatch(services, call, str(request["method"]), url, content, request.get("httpHeaders"))
+            answer = self.dispatch(services, _inner(call, request, url, content), content)
         except ApiError as error:
             return _refused(reference, error)
         headers = {"Location": answer.headers["location"]} if "location" in answer.headers else {}
         return Answered(reference, answer.status_code, orjson.loads(answer.body) if answer.body else None, headers)
 
-    def dispatch(
-        self, services: Services, call: Call, method: str, url: str, body: bytes, extra: Mapping[str, str] | None
-    ) -> Response:
-        """The answer of the handler that serves ``method`` and ``url``; raises ApiError."""
-        parts = urlsplit(url)
-        if _FORBIDDEN.match(parts.path):
-            raise ApiError(
-                400, "INVALID_INPUT", f"The resource {parts.path} may not be asked inside a composite request"
-            )
-        headers = Headers({**{key: str(value) for key, value in (extra or {}).items()}, "host": "sandbox"})
-        path = unquote(parts.path).rstrip("/")
-        scope = {
-            **call.request.scope,
-            "method": method.upper(),
-            "path": path,
-            "raw_path": parts.path.encode(),
-            "query_string": parts.query.encode(),
-            "headers": headers.raw,
-        }
+    def dispatch(self, services: Services, scope: Scope, body: bytes) -> Response:
+        """The answer of the handler that serves a request; raises ApiError."""
+        if _FORBIDDEN.match(scope["path"]):
+            raise ApiError(400, "INVALID_INPUT", f"{scope['path']} may not be asked for inside a composite request")
         for route, handler in self.routes:
             match, found = route.matches(scope)
             if match is Match.FULL:
                 inner = Call(Request({**scope, **found}), str(found["path_params"]["version"]), body)
                 return handler(services, inner)
         raise not_found()
+
+
+def _inner(call: Call, request: Mapping[str, Any], url: str, body: bytes) -> Scope:
+    """The scope of a request inside ``call``."""
+    parts = urlsplit(url)
+    extra = {str(name).lower(): str(value) for name, value in (request.get("httpHeaders") or {}).items()}
+    headers = Headers({**extra, "content-length": str(len(body))})
+    return {
+        **call.request.scope,
+        "method": str(request["method"]).upper(),
+        "path": unquote(parts.path).rstrip("/"),
+        "raw_path": parts.path.encode(),
+        "query_string": parts.query.encode(),
+        "headers": headers.raw,
+    }
 
 
 def _requests(given: object, most: int) -> list[Mapping[str, Any]]:

@@ -1,5 +1,6 @@
 """From the text of a request to values as they are stored, a column at a time."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import polars as pl
@@ -34,21 +35,10 @@ def normalised(values: pl.Series) -> pl.Series:
 
 
 def _values(field: Field, text: pl.Series) -> pl.Series:
-    if field.type == "boolean":
-        return _flags(text)
-    if field.type == "int":
-        return _whole(text)
     if field.type in NUMBER_TYPES:
         return _finite(text).round(field.scale, mode="half_away_from_zero")
-    if field.type == "date":
-        return _dates(text)
-    if field.type == "datetime":
-        return _moments(text)
-    if field.type == "time":
-        return _times(text)
-    if field.type in ("id", "reference"):
-        return normalised(text.set(~text.str.contains(ID), None))
-    return text
+    read = _READERS.get(field.type)
+    return text if read is None else read(text)
 
 
 def _flags(text: pl.Series) -> pl.Series:
@@ -86,3 +76,18 @@ def _times(text: pl.Series) -> pl.Series:
     exact = parts.str.to_time("%H:%M:%S%.f", strict=False)
     found = exact.zip_with(exact.is_not_null(), parts.str.to_time("%H:%M", strict=False))
     return found.dt.strftime("%H:%M:%S.%3fZ")
+
+
+def _ids(text: pl.Series) -> pl.Series:
+    return normalised(text.set(~text.str.contains(ID), None))
+
+
+_READERS: Mapping[str, Callable[[pl.Series], pl.Series]] = {
+    "boolean": _flags,
+    "int": _whole,
+    "date": _dates,
+    "datetime": _moments,
+    "time": _times,
+    "id": _ids,
+    "reference": _ids,
+}

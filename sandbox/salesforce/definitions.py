@@ -109,8 +109,10 @@ class Definitions:
         self.add_rule(name, given)
 
     def _add_record_types(self, name: str, nodes: Iterable[Node]) -> None:
-        given = [(node.text("fullName"), node.text("label"), node.text("active", "true") == "true", node.flag("default"))
-                 for node in nodes]  # fmt: skip
+        given = [
+            (each.text("fullName"), each.text("label"), each.text("active", "true") == "true", each.flag("default"))
+            for each in nodes
+        ]
         if not given:
             return
         subject = self._subject(name)

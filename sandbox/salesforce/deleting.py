@@ -88,7 +88,7 @@ class Deleter:
 
 def _children(connection: Connection, child: SObject, field: Field, parents: pl.Series) -> pl.Series:
     sql = (
-        f'SELECT "Id" FROM "{child.name}" WHERE "{field.name}" IN (SELECT value FROM json_each(?)) AND "IsDeleted" = 0'  # noqa: S608, E501 - schema names
+        f'SELECT "Id" FROM "{child.name}" WHERE "{field.name}" IN (SELECT value FROM json_each(?)) AND "IsDeleted" = 0'  # noqa: S608 - schema names
     )
     found = connection.execute(sql, (lookups.as_array(parents),)).fetchall()
     return pl.Series([row[0] for row in found], dtype=pl.String)

@@ -27,6 +27,8 @@ class Kind(StrEnum):
     """The access token used is no longer good, from this request on."""
     SLOW = "slow"
     """``latency_ms`` pass before the request is looked at."""
+    LATE = "late"
+    """The request is carried out, then ``latency_ms`` pass before the answer: the client may have given up."""
     TRUNCATED = "truncated"
     """A well-formed answer whose body ends half way."""
     CUT = "cut"

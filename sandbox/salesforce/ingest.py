@@ -345,14 +345,14 @@ def _result(job: IngestJob, done: pl.DataFrame | None, kind: str) -> pl.DataFram
         return pl.DataFrame(
             {name: [] for name in (*columns, *job.rows.columns)},
             dict.fromkeys((*columns, *job.rows.columns), pl.String),
-        )  # noqa: E501
+        )
     good = pl.col(_ERROR).is_null()
     picked = done.filter(good if kind == "successfulResults" else ~good)
     shuffled = picked.sort(pl.col(_ROW).hash(seed=7))
     return pl.concat(
         [shuffled.select(columns), job.rows[shuffled[_ROW].to_list()] if shuffled.height else job.rows.clear()],
         how="horizontal",
-    )  # noqa: E501
+    )
 
 
 def _unprocessed(job: IngestJob) -> pl.DataFrame:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from xml.etree.ElementTree import Element  # noqa: S405 - builds elements only; parsing is defusedxml's
+from xml.etree.ElementTree import Element
 
 from defusedxml.ElementTree import parse
 

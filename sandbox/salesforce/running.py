@@ -113,7 +113,7 @@ class ControlClient:
         """Say whether the user may not see a field (``none``), only read it (``read``) or all (``edit``)."""
         self._ask("PATCH", f"/_sandbox/fields/{name}/{field}", {"access": access})
 
-    def add_rule(self, name: str, **rule: object) -> None:
+    def add_rule(self, name: str, /, **rule: object) -> None:
         """Make an object refuse records: name, formula or where, message, code, field, on, active."""
         self._ask("POST", f"/_sandbox/rules/{name}", rule)
 

@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from sandbox.salesforce import rest
 from sandbox.salesforce.bodies import json_object, record_kind, writable
-from sandbox.salesforce.collection_calls import Undo
+from sandbox.salesforce.collection_calls import Undo, undo_if
 from sandbox.salesforce.errors import ApiError, RowError
 from sandbox.salesforce.incoming import from_records
 from sandbox.salesforce.rest import Call, Services, as_json
@@ -45,8 +45,7 @@ def create(services: Services, call: Call) -> Response:
         with services.store.write():
             for _, level in groupby(nodes, key=lambda node: node.level):
                 _insert(services, list(level), ids, errors)
-                if errors:
-                    raise Undo
+                undo_if(errors)
     except Undo:
         found = [{"referenceId": name, "errors": [error.body()]} for name, error in errors.items()]
         return as_json({"hasErrors": True, "results": found}, 400)

@@ -42,7 +42,7 @@ class Writer:
         with self.store.write() as connection:
             for rows in _rounds(incoming, operation, key):
                 part = incoming if rows is None else incoming.at(rows)
-                done = _Saving(self, connection, part, operation, key, holder).run()
+                done = _Saving(self, connection, part, operation=operation, key=key, holder=holder).run()
                 _scatter(outcome, done, rows)
         return outcome
 
@@ -80,6 +80,7 @@ class _Saving:
         writer: Writer,
         connection: lookups.Connection,
         incoming: Incoming,
+        *,
         operation: str,
         key: Field | None,
         holder: str,
@@ -451,7 +452,7 @@ class _Saving:
         frame = pl.DataFrame({**{name: self.final[name] for name in names}, "?id": self.ids}).filter(rows)
         assignments = ", ".join(
             [*(f'"{name}" = ?' for name in names), *(f"\"{name}\" = '{value}'" for name, value in touched.items())]
-        )  # noqa: E501
+        )
         if assignments:
             sql = f'UPDATE "{self.subject.name}" SET {assignments} WHERE "Id" = ?'  # noqa: S608 - schema names and our own stamps
             self.connection.executemany(sql, frame.iter_rows())

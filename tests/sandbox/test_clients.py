@@ -13,10 +13,22 @@ import orjson
 import pytest
 import requests
 from simple_salesforce.api import Salesforce
-from simple_salesforce.exceptions import SalesforceExpiredSession, SalesforceMalformedRequest
+from simple_salesforce.exceptions import (
+    SalesforceExpiredSession,
+    SalesforceMalformedRequest,
+    SalesforceMoreThanOneRecord,
+    SalesforceResourceNotFound,
+)
 
 from sandbox.salesforce.running import Running, running_simulator
 
+EXTERNAL = {
+    "fullName": "Account",
+    "fields": [
+        {"fullName": "Ext__c", "label": "Ext", "type": "Text", "length": 20, "externalId": True, "unique": True},
+        {"fullName": "Old__c", "label": "Old", "type": "Text", "length": 20, "externalId": True},
+    ],
+}
 ROOT = Path(__file__).parents[2]
 JSFORCE = "3.10.16"  # later ones want Node 22
 
@@ -78,6 +90,58 @@ def test_simple_salesforce_knows_our_errors(salesforce: Any, secure_org: Running
         salesforce.query("SELECT Id FROM Account")
 
 
+def test_simple_salesforce_writes_records(salesforce: Any) -> None:
+    made = salesforce.Account.create({"Name": "By simple-salesforce", "NumberOfEmployees": 5})
+    assert (made["success"], made["errors"]) == (True, [])
+    assert salesforce.Account.update(made["id"], {"Name": "Renamed"}) == 204
+    assert salesforce.Account.get(made["id"])["Name"] == "Renamed"
+    assert salesforce.Account.delete(made["id"]) == 204
+    with pytest.raises(SalesforceResourceNotFound, match="ENTITY_IS_DELETED"):
+        salesforce.Account.get(made["id"])
+    with pytest.raises(SalesforceMalformedRequest, match="REQUIRED_FIELD_MISSING"):
+        salesforce.Contact.create({"FirstName": "Nobody"})
+
+
+def test_simple_salesforce_upserts_by_external_id(salesforce: Any, secure_org: Running) -> None:
+    secure_org.control.define(EXTERNAL)
+    assert salesforce.Account.upsert("Ext__c/A-1", {"Name": "New"}) == 201
+    assert salesforce.Account.upsert("Ext__c/A-1", {"Name": "Newer"}) == 200
+    found = salesforce.Account.get_by_custom_id("Ext__c", "A-1")
+    assert found["Name"] == "Newer"
+    for name in ("One", "Two"):
+        salesforce.Account.create({"Name": name, "Old__c": "same"})
+    with pytest.raises(SalesforceMoreThanOneRecord):
+        salesforce.Account.upsert("Old__c/same", {"Name": "x"})
+
+
+def test_simple_salesforce_collections_and_composite(salesforce: Any) -> None:
+    records = [{"attributes": {"type": "Lead"}, "LastName": "L", "Company": company} for company in ("C", None)]
+    answers = salesforce.restful("composite/sobjects", method="POST", json={"records": records})
+    assert [each["success"] for each in answers] == [True, False]
+    inner = {"method": "GET", "url": f"/services/data/v66.0/sobjects/Lead/{answers[0]['id']}", "referenceId": "lead"}
+    whole = salesforce.restful("composite", method="POST", json={"compositeRequest": [inner]})
+    assert whole["compositeResponse"][0]["body"]["Company"] == "C"
+
+
+def test_simple_salesforce_bulk_ingest(salesforce: Any, secure_org: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("simple_salesforce.bulk2.sleep", lambda _: None)
+    secure_org.control.define(EXTERNAL)
+    rows = [{"Ext__c": f"B-{number}", "Name": f"Bulk {number}"} for number in range(300)]
+    (inserted,) = salesforce.bulk2.Account.insert(records=[*rows, {"Ext__c": "B-x", "Name": "y" * 300}])
+    assert (inserted["numberRecordsProcessed"], inserted["numberRecordsFailed"]) == (301, 1)
+    failed = salesforce.bulk2.Account.get_failed_records(inserted["job_id"])
+    assert "STRING_TOO_LONG" in failed
+    assert len(salesforce.bulk2.Account.get_successful_records(inserted["job_id"]).splitlines()) == 301
+    assert salesforce.bulk2.Account.get_unprocessed_records(inserted["job_id"]).splitlines() == ['"Ext__c","Name"']
+    (changed,) = salesforce.bulk2.Account.upsert(
+        records=[{**row, "Name": "Changed"} for row in rows], external_id_field="Ext__c"
+    )
+    assert (changed["numberRecordsProcessed"], changed["numberRecordsFailed"]) == (300, 0)
+    ids = [each["Id"] for each in salesforce.query_all("SELECT Id FROM Account WHERE Name = 'Changed'")["records"]]
+    (gone,) = salesforce.bulk2.Account.delete(records=[{"Id": each} for each in ids])
+    assert (gone["numberRecordsProcessed"], gone["numberRecordsFailed"]) == (300, 0)
+
+
 @pytest.fixture(scope="session")
 def jsforce() -> Path:
     """A node_modules folder with jsforce, installed once under ``var/``."""
@@ -122,3 +186,27 @@ def test_jsforce(jsforce: Path, shared_org: Running) -> None:
     assert (seen["limits"], seen["limitInfo"]) == (100_000, 100_000)
     assert seen["user"] == shared_org.ready.username
     assert seen["organization"] == shared_org.ready.org_id
+
+
+@pytest.mark.node
+def test_jsforce_writes(jsforce: Path) -> None:
+    with running_simulator(records=200) as running:
+        running.control.define(EXTERNAL)
+        script = Path(__file__).with_name("jsforce_writes.cjs")
+        command = ["node", str(script), orjson.dumps(running.ready).decode()]
+        environment = {**os.environ, "NODE_PATH": str(jsforce)}
+        ended = subprocess.run(command, capture_output=True, text=True, env=environment, check=False, timeout=120)
+    assert ended.returncode == 0, ended.stderr
+    assert json.loads(ended.stdout) == {
+        "single": [True, "Renamed", True, "ENTITY_IS_DELETED"],
+        "many": [True, False, True],
+        "error": "REQUIRED_FIELD_MISSING",
+        "all": ["ALL_OR_NONE_OPERATION_ROLLED_BACK", "REQUIRED_FIELD_MISSING"],
+        "upsert": [True, False],
+        "upsertMany": [False, True],
+        "updated": [True, True],
+        "destroyed": [True, True],
+        "bulk": {"good": 500, "bad": ["STRING_TOO_LONG"], "left": 0},
+        "cleared": None,
+        "deleted": 500,
+    }

@@ -42,7 +42,7 @@ def test_all_or_none_takes_back_what_was_good(client: Client) -> None:
 
 
 def test_a_collection_may_hold_several_objects(client: Client) -> None:
-    records = [{"Title__c": "a"}, {**ACCOUNT, "Name": "b"}, {"Title__c": "c"}]
+    records: list[dict[str, Any]] = [{"Title__c": "a"}, {**ACCOUNT, "Name": "b"}, {"Title__c": "c"}]
     answers = collection(client, "POST", records)
     assert [each["id"][:3] for each in answers] == ["a00", "001", "a00"]
     alternating = [{"Title__c": "x"} if number % 2 else {**ACCOUNT, "Name": "y"} for number in range(11)]
@@ -65,7 +65,7 @@ def test_update_by_id(client: Client) -> None:
     one, two = create(client, Title__c="a", Rate__c=1), create(client, Title__c="b", Rate__c=2)
     gone = create(client, Title__c="c")
     client.ask(f"/sobjects/Pay_Code__c/{gone}", "DELETE").raise_for_status()
-    records = [
+    records: list[dict[str, Any]] = [
         {"id": one[:15], "Title__c": "A"},
         {"id": two, "Rate__c": None},
         {"id": gone, "Rate__c": 5},

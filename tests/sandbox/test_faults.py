@@ -7,6 +7,7 @@ import pytest
 
 from sandbox.salesforce.faults import Fault, Faults, Kind
 from tests.sandbox.client import Client
+from tests.sandbox.writing import finish
 
 
 @pytest.mark.parametrize(
@@ -54,6 +55,58 @@ def test_a_dropped_connection_after_the_work_was_done(client: Client) -> None:
     with pytest.raises(httpx.TransportError):
         client.ask("/jobs/query", "POST", json={"operation": "query", "query": "SELECT Id FROM Lead"})
     assert len(client.ask("/jobs/query").json()["records"]) == 1
+
+
+def test_a_lost_answer_leaves_the_record_written(client: Client) -> None:
+    client.control.fault("drop_after", path="/composite/sobjects", times=1)
+    body = {"records": [{"attributes": {"type": "Account"}, "Name": "Written all the same"}]}
+    with pytest.raises(httpx.TransportError):
+        client.ask("/composite/sobjects", "POST", json=body)
+    assert len(client.values("SELECT Id FROM Account WHERE Name = 'Written all the same'")) == 1
+
+
+@pytest.mark.parametrize("kind", ["unavailable", "api_limit", "drop_before", "expire_token"])
+def test_a_write_that_fails_before_it_is_looked_at_leaves_nothing(client: Client, kind: str) -> None:
+    client.control.fault(kind, path="/sobjects/Account", method="POST", times=1)
+    try:
+        assert client.ask("/sobjects/Account", "POST", json={"Name": "Not written"}).status_code in (401, 403, 503)
+    except httpx.TransportError:
+        assert kind == "drop_before"
+    grant = {"grant_type": "client_credentials", "client_id": client.ready.client_id}
+    answer = client.http.post("/services/oauth2/token", data={**grant, "client_secret": client.ready.client_secret})
+    client.token = answer.json()["access_token"]
+    assert client.values("SELECT Id FROM Account WHERE Name = 'Not written'") == []
+
+
+@pytest.mark.parametrize("kind", ["truncated", "cut"])
+def test_a_spoilt_answer_to_a_write_tells_nothing(client: Client, kind: str) -> None:
+    client.control.fault(kind, path="/sobjects/Account", method="POST", times=1)
+    with pytest.raises((httpx.TransportError, json.JSONDecodeError)):
+        client.ask("/sobjects/Account", "POST", json={"Name": "Written"}).json()
+    assert len(client.values("SELECT Id FROM Account WHERE Name = 'Written'")) == 1
+
+
+def test_an_upload_whose_answer_is_lost_is_there(client: Client) -> None:
+    body = {"object": "Account", "operation": "insert"}
+    key = client.ask("/jobs/ingest", "POST", json=body).json()["id"]
+    client.control.fault("drop_after", path="/batches", times=1)
+    client.control.fault("drop_after", path=f"/jobs/ingest/{key}", method="PATCH", times=1)
+    with pytest.raises(httpx.TransportError):
+        content, headers = b"Name\nUploaded\n", {"Content-Type": "text/csv"}
+        client.ask(f"/jobs/ingest/{key}/batches", "PUT", content=content, headers=headers)
+    assert client.ask(f"/jobs/ingest/{key}").json()["state"] == "Open"
+    with pytest.raises(httpx.TransportError):
+        client.ask(f"/jobs/ingest/{key}", "PATCH", json={"state": "UploadComplete"})
+    assert finish(client, key)["numberRecordsProcessed"] == 1
+
+
+def test_a_late_answer_comes_after_the_work(client: Client) -> None:
+    client.control.fault("late", path="/sobjects/Account", latency_ms=80, times=1)
+    with pytest.raises(httpx.ReadTimeout):
+        client.ask("/sobjects/Account", "POST", json={"Name": "Late"}, timeout=0.05)
+    assert len(client.values("SELECT Id FROM Account WHERE Name = 'Late'")) == 1
+    client.control.fault("late", path="/limits", latency_ms=20, times=1)
+    assert client.ask("/limits").json()["DailyApiRequests"]["Max"] == 100_000
 
 
 def test_a_truncated_answer_looks_whole_and_is_not(client: Client) -> None:

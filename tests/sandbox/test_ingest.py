@@ -152,7 +152,8 @@ def test_parents_are_named_in_the_header(client: Client) -> None:
 
 def test_values_of_the_wrong_type_fail_their_row(client: Client) -> None:
     text = "Key__c,Title__c,Rate__c,From__c,Seen__c,Live__c\n"
-    text += "A,t,many,,,\nB,t,,31/12/2026,,\nC,t,,,yesterday,\nD,t,,,,perhaps\nE,t,1,2026-12-31,2026-01-01T10:00:00+02:00,TRUE\n"
+    text += "A,t,many,,,\nB,t,,31/12/2026,,\nC,t,,,yesterday,\nD,t,,,,perhaps\n"
+    text += "E,t,1,2026-12-31,2026-01-01T10:00:00+02:00,TRUE\n"
     key = job(client, "insert", text)
     assert row_errors(client, key) == {
         "A": "INVALID_TYPE_ON_FIELD_IN_RECORD:Rate: value not of required type: many:Rate__c --",

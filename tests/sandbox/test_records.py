@@ -1,6 +1,7 @@
 """Writing single records by REST, and the rules that refuse them."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -48,25 +49,65 @@ def test_a_write_moves_the_stamps_and_leaves_the_creation(client: Client) -> Non
     ("values", "code", "message", "fields"),
     [
         ({"Title__c": None}, "REQUIRED_FIELD_MISSING", "Required fields are missing: [Title__c]", ["Title__c"]),
-        ({"Title__c": "x" * 11}, "STRING_TOO_LONG", "Title: data value too large: xxxxxxxxxxx (max length=10)", ["Title__c"]),
-        ({"Status__c": "Nope"}, "INVALID_OR_NULL_FOR_RESTRICTED_PICKLIST", "Status: bad value for restricted picklist field: Nope", ["Status__c"]),
-        ({"Status__c": "Old"}, "INVALID_OR_NULL_FOR_RESTRICTED_PICKLIST", "Status: bad value for restricted picklist field: Old", ["Status__c"]),
-        ({"Days__c": "Mon;Sun"}, "INVALID_OR_NULL_FOR_RESTRICTED_PICKLIST", "Days: bad value for restricted picklist field: Mon;Sun", ["Days__c"]),
-        ({"Rate__c": 10_000}, "NUMBER_OUTSIDE_VALID_RANGE", "Rate: value outside of valid range on numeric field: 10000.0", ["Rate__c"]),
+        (
+            {"Title__c": "x" * 11},
+            "STRING_TOO_LONG",
+            "Title: data value too large: xxxxxxxxxxx (max length=10)",
+            ["Title__c"],
+        ),
+        (
+            {"Status__c": "Nope"},
+            "INVALID_OR_NULL_FOR_RESTRICTED_PICKLIST",
+            "Status: bad value for restricted picklist field: Nope",
+            ["Status__c"],
+        ),
+        (
+            {"Status__c": "Old"},
+            "INVALID_OR_NULL_FOR_RESTRICTED_PICKLIST",
+            "Status: bad value for restricted picklist field: Old",
+            ["Status__c"],
+        ),
+        (
+            {"Days__c": "Mon;Sun"},
+            "INVALID_OR_NULL_FOR_RESTRICTED_PICKLIST",
+            "Days: bad value for restricted picklist field: Mon;Sun",
+            ["Days__c"],
+        ),
+        (
+            {"Rate__c": 10_000},
+            "NUMBER_OUTSIDE_VALID_RANGE",
+            "Rate: value outside of valid range on numeric field: 10000.0",
+            ["Rate__c"],
+        ),
         ({"From__c": "4000-12-31"}, "DATE_OUT_OF_RANGE", "From: invalid date: 4000-12-31", ["From__c"]),
         ({"Mail__c": "nobody@"}, "INVALID_EMAIL_ADDRESS", "Mail: invalid email address: nobody@", ["Mail__c"]),
         ({"Account__c": record_id("001", 999_999)}, "INVALID_CROSS_REFERENCE_KEY", "invalid cross reference id", []),
-        ({"Account__c": record_id("003", 1)}, "FIELD_INTEGRITY_EXCEPTION", f"Account: id value of incorrect type: {record_id('003', 1)}", ["Account__c"]),
+        (
+            {"Account__c": record_id("003", 1)},
+            "FIELD_INTEGRITY_EXCEPTION",
+            f"Account: id value of incorrect type: {record_id('003', 1)}",
+            ["Account__c"],
+        ),
         ({"Account__c": "nonsense"}, "MALFORMED_ID", "Account: id value of incorrect type: nonsense", ["Account__c"]),
         ({"Live__c": None}, "INVALID_TYPE_ON_FIELD_IN_RECORD", "Live: value not of required type: ", ["Live__c"]),
         ({"Id": "a00"}, "INVALID_FIELD_FOR_INSERT_UPDATE", "cannot specify Id in an insert call", ["Id"]),
         ({"Nope__c": 1}, "INVALID_FIELD", "No such column 'Nope__c' on sobject of type Pay_Code__c", []),
-        ({"Parent__r": {"Legacy__c": "z"}}, "INVALID_FIELD", "Foreign key external ID: z not found for field Legacy__c in entity Pay_Code__c", []),
-        ({"Parent__r": {"Title__c": "z"}}, "INVALID_FIELD", "Field name provided, Title__c does not match an External ID for Pay_Code__c", []),
+        (
+            {"Parent__r": {"Legacy__c": "z"}},
+            "INVALID_FIELD",
+            "Foreign key external ID: z not found for field Legacy__c in entity Pay_Code__c",
+            [],
+        ),
+        (
+            {"Parent__r": {"Title__c": "z"}},
+            "INVALID_FIELD",
+            "Field name provided, Title__c does not match an External ID for Pay_Code__c",
+            [],
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_a_record_is_refused_for(
-    client: Client, values: dict[str, object], code: str, message: str, fields: list[str]
+    client: Client, values: dict[str, Any], code: str, message: str, fields: list[str]
 ) -> None:
     assert refusal(client, **{"Title__c": "t", **values}) == (code, message, fields)
     assert client.values("SELECT Id FROM Pay_Code__c") == []
