@@ -142,16 +142,16 @@ def _project(order: Order, source: Reach, target: Reach) -> Iterator[Project]:
             erase(customer)
 
 
-def _entities_of(order: Order) -> Sequence[str]:
+def _entities_of(order: Order) -> Sequence[str] | None:
     """What a data set for the simulator brings; the org around it (users, profiles) is not part of the set."""
     if order.source != "salesforce" or order.data is None:
-        return ()
+        return None
     with WorkbookSource(Context(files=FolderFiles(order.data.resolve()))) as files:
         return [info.name for info in files.entities()]
 
 
 def make_project(
-    customer: Customer, name: str, source: Reach, target: Reach, *, mirror: bool, entities: Sequence[str] = ()
+    customer: Customer, name: str, source: Reach, target: Reach, *, mirror: bool, entities: Sequence[str] | None = None
 ) -> Project:
     """A project between two new orgs of the customer, with these entities or every one that can be moved."""
     from_org = make_org(customer, f"{name} source", Role.SOURCE, source)

@@ -58,12 +58,13 @@ def adopt_packaged(project: Project, source: Source, *, model: str) -> list[Proj
         return [save_mapping(project, mapping, position) for position, mapping in enumerate(mappings)]
 
 
-def adopt_entities(project: Project, source: Source, entities: Sequence[str] = ()) -> list[ProjectObject]:
+def adopt_entities(project: Project, source: Source, entities: Sequence[str] | None = None) -> list[ProjectObject]:
     """Mirror these entities, or all that the source offers; their mapping is derived when a run is planned."""
     if not project.mirror:
         raise ProjectInvalid(f"{project} does not mirror its source; choose packaged objects instead.")
     infos = {info.name: info for info in source.entities()}
-    unknown = [name for name in entities if name not in infos]
+    chosen = list(infos) if entities is None else entities
+    unknown = [name for name in chosen if name not in infos]
     if unknown:
         raise ProjectInvalid(f"{project.source} has no entity “{unknown[0]}”.")
     return ProjectObject.objects.bulk_create(
@@ -75,7 +76,7 @@ def adopt_entities(project: Project, source: Source, entities: Sequence[str] = (
             identity=infos[name].id_field,
             key=derive.MIRROR_KEY,
         )
-        for position, name in enumerate(entities or infos)
+        for position, name in enumerate(chosen)
     )
 
 

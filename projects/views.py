@@ -24,7 +24,7 @@ from projects.pages import crumb, page
 from projects.services import ProjectInvalid
 
 RUNS_SHOWN = 10
-OUTCOMES = ("created", "updated", "unchanged", "deferred", "rejected", "skipped")
+OUTCOMES = ("created", "updated", "unchanged", "deferred", "rejected", "skipped", "conflicts")
 
 
 @dataclass(frozen=True, slots=True)

@@ -163,20 +163,33 @@ def intend(chunk: Lease, before: pl.DataFrame) -> None:
 
 
 def record(
-    chunk: Lease, place: Place, outcomes: pl.DataFrame, findings: pl.DataFrame, counts: Counts, *, relinked: bool
+    chunk: Lease,
+    place: Place,
+    outcomes: pl.DataFrame,
+    findings: pl.DataFrame,
+    counts: Counts,
+    *,
+    relinked: pl.Series | None = None,
 ) -> None:
     """Commit what became of a chunk's records: tracked records, findings, counts and state as one.
 
-    Raises LeaseLost, and then nothing is written.
+    ``relinked`` are the source ids that were brought again; what was found about the chunk's other records
+    stays. Raises LeaseLost, and then nothing is written.
     """
     with transaction.atomic():
-        _settle_loaded(chunk, counts, relinked=relinked)
+        _settle_loaded(chunk, counts, relinked=relinked is not None)
         track(place, chunk.id, outcomes)
-        _replace_findings(place, chunk.id, Finding.Phase.LOAD, findings)
+        _replace_findings(place, chunk.id, Finding.Phase.LOAD, findings, of=relinked)
 
 
 def undone(
-    chunk: Lease, place: Place, outcomes: pl.DataFrame, findings: pl.DataFrame, counts: Counts, *, relinked: bool
+    chunk: Lease,
+    place: Place,
+    outcomes: pl.DataFrame,
+    findings: pl.DataFrame,
+    counts: Counts,
+    *,
+    relinked: pl.Series | None = None,
 ) -> None:
     """Commit what became of records that were taken back, as ``record`` does.
 
@@ -184,7 +197,7 @@ def undone(
     id map. Whatever was rolled back loses its hash, so that a later run writes it again.
     """
     with transaction.atomic(), connection.cursor() as cursor:
-        _settle_loaded(chunk, counts, relinked=relinked)
+        _settle_loaded(chunk, counts, relinked=relinked is not None)
         cursor.execute(
             """CREATE TEMP TABLE IF NOT EXISTS ledger_undone (source_id text, part text, state text, code text,
                reason text, gone boolean)"""
@@ -203,7 +216,7 @@ def undone(
                   AND known.source_id = u.source_id AND known.part = u.part""",
             [place.run_id, chunk.id, chunk.id, place.project_id, place.object_id],
         )
-        _replace_findings(place, chunk.id, Finding.Phase.LOAD, findings)
+        _replace_findings(place, chunk.id, Finding.Phase.LOAD, findings, of=relinked)
 
 
 def _settle_loaded(chunk: Lease, counts: Counts, *, relinked: bool) -> None:
@@ -381,9 +394,16 @@ def _track_known(cursor: CursorWrapper, place: Place, chunk_id: int, outcomes: p
     )
 
 
-def _replace_findings(place: Place, chunk_id: int, phase: Finding.Phase, findings: pl.DataFrame) -> None:
+def _replace_findings(
+    place: Place, chunk_id: int, phase: Finding.Phase, findings: pl.DataFrame, *, of: pl.Series | None = None
+) -> None:
+    """Put the findings in place of earlier ones of the chunk, or of those of its records ``of``."""
     with connection.cursor() as cursor:
-        cursor.execute("DELETE FROM runs_finding WHERE chunk_id = %s AND phase = %s", [chunk_id, phase])
+        cursor.execute(
+            """DELETE FROM runs_finding WHERE chunk_id = %s AND phase = %s
+                  AND (%s::text[] IS NULL OR source_id = ANY(%s))""",
+            [chunk_id, phase, *([None if of is None else of.to_list()] * 2)],
+        )
         if not findings.height:
             return
         rows = findings.select(

@@ -47,7 +47,7 @@ def load(session: Session, lease: Lease) -> None:
     bench = session.bench(chunk.step_id)
     frame = payload.unpack(chunk.payload, purpose=payload.PAYLOAD)
     landing = bring(session, bench, lease, chunk, frame)
-    ledger.record(lease, bench.place, landing.outcomes, landing.findings, landing.counts, relinked=False)
+    ledger.record(lease, bench.place, landing.outcomes, landing.findings, landing.counts)
 
 
 def bring(session: Session, bench: Bench, lease: Lease, chunk: Chunk, frame: pl.DataFrame) -> Landing:
@@ -215,7 +215,8 @@ def _judged(
 
 def _refused_by_mapping(findings: pl.DataFrame) -> pl.DataFrame:
     errors = findings.filter(pl.col("severity") == "error").unique("source_id", keep="first", maintain_order=True)
-    return _unsent(errors, RecordState.REJECTED, code=pl.col("rule"), reason=pl.col("message"))
+    reason = pl.when(pl.col("field") != "").then(pl.format("{}: {}", "field", "message")).otherwise("message")
+    return _unsent(errors, RecordState.REJECTED, code=pl.col("rule"), reason=reason)
 
 
 def _skipped(skipped: pl.DataFrame) -> pl.DataFrame:

@@ -24,4 +24,4 @@ def relink(session: Session, lease: Lease) -> None:
     landing = bring(session, bench, lease, chunk, frame.filter(pl.col(identity).is_in(waiting.implode())))
     earlier = {field.name: getattr(chunk, field.name) for field in fields(Counts)} | {"deferred": 0}
     total = {name: count + getattr(landing.counts, name) for name, count in earlier.items()}
-    ledger.record(lease, bench.place, landing.outcomes, landing.findings, Counts(**total), relinked=True)
+    ledger.record(lease, bench.place, landing.outcomes, landing.findings, Counts(**total), relinked=waiting)

@@ -92,7 +92,7 @@ def undo(session: Session, lease: Lease) -> None:
         ]
     )
     findings = _conflicts(bench, judged, now)
-    ledger.undone(lease, bench.place, outcomes, findings, _count(outcomes), relinked=False)
+    ledger.undone(lease, bench.place, outcomes, findings, _count(outcomes))
 
 
 def delete_again(session: Session, lease: Lease) -> None:
@@ -106,7 +106,7 @@ def delete_again(session: Session, lease: Lease) -> None:
     earlier = {field.name: getattr(chunk, field.name) for field in fields(Counts)} | {"deferred": 0}
     added = _count(outcomes)
     total = Counts(**{name: count + getattr(added, name) for name, count in earlier.items()})
-    ledger.undone(lease, bench.place, outcomes, NO_FINDINGS, total, relinked=True)
+    ledger.undone(lease, bench.place, outcomes, NO_FINDINGS, total, relinked=waiting["source_id"])
 
 
 def prove(session: Session, lease: Lease) -> None:

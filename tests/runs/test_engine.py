@@ -143,6 +143,15 @@ def test_a_child_of_a_refused_parent_waits_with_a_reason(world: World, project: 
     assert again.state == RunState.COMPLETED
 
 
+def test_relinking_keeps_what_was_found_about_the_other_records(world: World, project: Project) -> None:
+    """Refused and waiting records share a chunk here; bringing the waiting ones again must not forget the refused."""
+    world.page_size = 10
+    family(world, project)
+    world.refuse = lambda _, row: "No." if row.get("name") == "Account 0" else None
+    run = drive(services.start_run(project))
+    assert set(Finding.objects.filter(run=run).values_list("source_id", "message")) == {("A0", "No.")}
+
+
 def test_two_records_with_one_key_both_stop(world: World, project: Project) -> None:
     world.add(schema("Account", "Name"), {"Id": "A1", "Name": "x"}, {"Id": "A1", "Name": "y"}, {"Id": None})
     factories.project_object(project, "Account")

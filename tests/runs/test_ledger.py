@@ -97,7 +97,7 @@ def test_a_reader_that_lost_its_lease_stages_nothing(step: Step) -> None:
 
 
 def test_what_became_of_a_chunk_is_one_commit(step: Step, chunk: Chunk) -> None:
-    ledger.record(lease_of(CHUNK), place_of(step), outcomes("A1", "A2"), findings("A2"), TWO_CREATED, relinked=False)
+    ledger.record(lease_of(CHUNK), place_of(step), outcomes("A1", "A2"), findings("A2"), TWO_CREATED)
     row = Chunk.objects.get(pk=chunk.pk)
     assert (row.state, row.created, row.lease_until) == ("loaded", 2, None)
     assert sorted(TrackedRecord.objects.values_list("source_id", "target_id", "chunks")) == [
@@ -111,7 +111,7 @@ def test_a_loader_that_lost_its_lease_records_nothing(step: Step, chunk: Chunk) 
     late = stale(CHUNK)
     before = everything()
     with pytest.raises(LeaseLost):
-        ledger.record(late, place_of(step), outcomes("A1", "A2"), findings("A2"), TWO_CREATED, relinked=False)
+        ledger.record(late, place_of(step), outcomes("A1", "A2"), findings("A2"), TWO_CREATED)
     with pytest.raises(LeaseLost):
         ledger.verified(late, place_of(step), Verdict(2, 2, 0, 0), findings("A1"))
     with pytest.raises(LeaseLost):
@@ -123,7 +123,7 @@ def test_counts_that_forget_a_record_are_refused_as_a_whole(step: Step, chunk: C
     held = lease_of(CHUNK)
     before = everything()
     with pytest.raises(IntegrityError, match="chunk_accounts_for_every_record"), transaction.atomic():
-        ledger.record(held, place_of(step), outcomes("A1"), findings(), Counts(created=1), relinked=False)
+        ledger.record(held, place_of(step), outcomes("A1"), findings(), Counts(created=1))
     assert everything() == before
 
 
@@ -140,7 +140,7 @@ def test_recording_a_chunk_again_changes_nothing_more(step: Step, chunk: Chunk) 
     """As after a crash between our commit and the worker's learning of it."""
     for _ in range(2):
         ledger.record(
-            lease_of(CHUNK), place_of(step), outcomes("A1", "A2"), findings("A2"), TWO_CREATED, relinked=False
+            lease_of(CHUNK), place_of(step), outcomes("A1", "A2"), findings("A2"), TWO_CREATED
         )
     assert list(TrackedRecord.objects.values_list("chunks", flat=True)) == [[chunk.pk]] * 2
     assert Finding.objects.count() == 1
@@ -148,7 +148,7 @@ def test_recording_a_chunk_again_changes_nothing_more(step: Step, chunk: Chunk) 
 
 def test_verifying_replaces_its_own_findings_only(step: Step, chunk: Chunk) -> None:
     place = place_of(step)
-    ledger.record(lease_of(CHUNK), place, outcomes("A1", "A2"), findings("A2"), TWO_CREATED, relinked=False)
+    ledger.record(lease_of(CHUNK), place, outcomes("A1", "A2"), findings("A2"), TWO_CREATED)
     for found in (findings("A1", "A2"), findings("A1")):
         ledger.verified(lease_of(CHUNK), place, Verdict(2, 4, 0, found.height), found)
     assert sorted(Finding.objects.values_list("phase", "source_id")) == [("load", "A2"), ("verify", "A1")]

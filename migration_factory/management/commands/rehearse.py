@@ -14,7 +14,7 @@ from connectors.errors import ConnectorError
 from migration_factory.rehearsal import Order, RehearsalRefused, Rehearsed, rehearse
 from orgs.validation import EntryRefused
 from projects.services import ProjectInvalid
-from runs.reports import OUTCOMES
+from runs.choices import OUTCOMES
 
 REFUSALS = (RehearsalRefused, ProjectInvalid, EntryRefused, ConnectorError)
 
