@@ -11,7 +11,13 @@ from dataclasses import replace
 import polars as pl
 
 from connectors.base import Target
-from connectors.clients import salesforce_delete, salesforce_lookup, salesforce_schema, salesforce_write
+from connectors.clients import (
+    salesforce_delete,
+    salesforce_lookup,
+    salesforce_rehearsal,
+    salesforce_schema,
+    salesforce_write,
+)
 from connectors.clients.salesforce_query import PAGE_SIZE
 from connectors.clients.salesforce_schema import SObject
 from connectors.clients.salesforce_session import SETTINGS, SalesforceSession
@@ -26,7 +32,7 @@ class SalesforceTarget(Target):
     label = "Salesforce"
     settings = SETTINGS
     # 25 requests of 20 s and more may run at once in production, 5 in a developer org.
-    capabilities = Capabilities(writes=True, counts=True, page_size=PAGE_SIZE, concurrency=5)
+    capabilities = Capabilities(writes=True, counts=True, rehearses=True, page_size=PAGE_SIZE, concurrency=5)
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
@@ -58,6 +64,12 @@ class SalesforceTarget(Target):
         as it is. After any error raised, some records may be written: writing the frame again goes on."""
         frame_of_results = salesforce_write.write(self._session, self._sobject(entity), frame, key=key)
         return WriteResult.checked(frame_of_results, frame[key])
+
+    def rehearse(self, entity: str, frame: pl.DataFrame, *, key: str) -> WriteResult:
+        """Writes for real, with all automation of the org, in transactions that are bound to fail. A request per
+        24 records and one more per refused record: rehearse a sample."""
+        results = salesforce_rehearsal.rehearse(self._session, self._sobject(entity), frame, key=key)
+        return WriteResult.checked(results, frame[key])
 
     def fetch(self, entity: str, *, key: str, keys: Sequence[str], fields: Sequence[str]) -> pl.DataFrame:
         """References come as ids of 18 characters, moments in UTC, numbers as Decimal with all digits stored."""
