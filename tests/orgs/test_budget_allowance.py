@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, time, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from orgs.allowance import (
@@ -67,10 +67,12 @@ def most_in_any(uses: list[datetime], window: timedelta) -> int:
     return most
 
 
+patient = settings(suppress_health_check=[HealthCheck.too_slow])  # long lists, and a machine others use, too
 part = st.floats(0, 1)
 step = st.tuples(part, st.integers(1, 64), part, st.floats(0, 0.999), st.booleans())
 
 
+@patient
 @given(requests=st.integers(1, 400), window=st.integers(1, 60), steps=st.lists(step, min_size=20, max_size=100))
 def test_no_window_sees_more_requests_than_agreed(
     requests: int, window: int, steps: list[tuple[float, int, float, float, bool]]
@@ -84,6 +86,7 @@ def test_no_window_sees_more_requests_than_agreed(
     assert most_in_any(world.uses, timedelta(seconds=window)) <= requests
 
 
+@patient
 @given(requests=st.integers(1, 400), share=st.floats(0.01, 1), steps=st.lists(step, min_size=20, max_size=100))
 def test_quiet_hours_see_only_their_share_of_the_window(
     requests: int, share: float, steps: list[tuple[float, int, float, float, bool]]
@@ -102,6 +105,7 @@ def test_quiet_hours_see_only_their_share_of_the_window(
     assert most_in_any(quiet, timedelta(seconds=scaled.window)) <= scaled.requests
 
 
+@patient
 @given(per_day=st.integers(1, 500), steps=st.lists(step, min_size=20, max_size=100))
 def test_no_24_hours_see_more_requests_than_agreed(
     per_day: int, steps: list[tuple[float, int, float, float, bool]]
@@ -115,6 +119,7 @@ def test_no_24_hours_see_more_requests_than_agreed(
     assert most_in_any(world.uses, DAY) <= per_day
 
 
+@patient
 @given(limit=st.integers(1, 5_000), left=st.integers(0, 5_000), steps=st.lists(step, min_size=20, max_size=100))
 def test_what_the_vendor_says_is_left_is_used_down_to_the_reserve_and_no_further(
     limit: int, left: int, steps: list[tuple[float, int, float, float, bool]]
@@ -136,6 +141,7 @@ def test_what_the_vendor_says_is_left_is_used_down_to_the_reserve_and_no_further
     assert len(world.uses) <= max(0, left - world.terms.floor(limit))
 
 
+@patient
 @given(steps=st.lists(st.integers(1, 64), min_size=50, max_size=120))
 def test_a_budget_that_is_asked_all_the_time_is_used(steps: list[int]) -> None:
     """Safe is easy for a budget that grants nothing; of this one four fifths at least can be had."""
@@ -306,6 +312,7 @@ def test_quiet_hours_pass_midnight_and_follow_the_wall_clock() -> None:
     assert night.next_start(datetime(2026, 10, 25, 5, 0, tzinfo=UTC)) == datetime(2026, 10, 25, 21, 0, tzinfo=UTC)
 
 
+@patient
 @given(
     now=st.integers(0, 525_600).map(lambda minutes: datetime(2026, 1, 1, tzinfo=UTC) + timedelta(minutes=minutes)),
     starts=st.times(),
