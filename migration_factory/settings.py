@@ -119,6 +119,15 @@ DATABASES = {"default": embedded.settings(VAR_DIR) if EMBEDDED_DATABASE else env
 DATABASES["default"]["ENGINE"] = "migration_factory.database"
 DATABASES["default"]["CONN_MAX_AGE"] = 600
 DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
+# A server that is cut off without a word must not block a worker or its supervisor for ever.
+DATABASES["default"]["OPTIONS"] = {
+    "connect_timeout": 10,
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 60_000,
+    **DATABASES["default"].get("OPTIONS", {}),
+}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # --- Time and language ---------------------------------------------------------------------------------------
@@ -145,6 +154,7 @@ Q_CLUSTER = {
     "ack_failures": True,
     "max_attempts": 1,
     "recycle": 200,
+    "max_rss": 1_500_000,  # KiB; a worker above it is replaced between two tasks
     "save_limit": -1,
     "catch_up": False,
     "poll": 0.5,
