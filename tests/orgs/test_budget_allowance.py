@@ -156,6 +156,15 @@ def test_a_budget_that_is_asked_all_the_time_is_used(steps: list[int]) -> None:
     assert len(world.uses) >= 0.8 * 100 * spent / 10
 
 
+def test_a_permit_used_as_late_as_it_may_be_still_counts_in_its_window() -> None:
+    world = World(Terms(requests=10, window=1))
+    world.take(1, 1, 0.999)
+    while world.now < START + timedelta(seconds=2):
+        answer = world.take(1, 1, 0)
+        world.now = answer.until if isinstance(answer, Wait) else world.now
+    assert most_in_any(world.uses, timedelta(seconds=1)) == 10
+
+
 # --- Each limit by itself ---------------------------------------------------------------------------------------
 def test_without_limits_nothing_is_counted() -> None:
     answer = decide(Terms(), State(), START, Request(wanted=5, places=0))
