@@ -317,8 +317,6 @@ def _check_header(job: IngestJob) -> None:
         raise JobFailed("InvalidBatch : Field name not found : Id")
     if job.key is not None and job.key.name.lower() not in names:
         raise JobFailed(f"InvalidBatch : Field name not found : {job.key.name}")
-    if job.operation in ("insert", "upsert") and "id" in names and (job.key is None or job.key.type != "id"):
-        raise JobFailed("InvalidBatch : Field name not found : Id")
 
 
 def _external_id(subject: SObject, operation: str, name: object) -> Field | None:

@@ -138,6 +138,8 @@ class _Saving:
         elif self.operation == "update" or self.key is None or self.key.type == "id":
             self.find_by_id(sent)
         else:
+            message = "The Id field should not be specified in the sobject data."
+            self.rows.fail(sent.is_not_null(), "INVALID_FIELD", message, ("Id",))
             self.find_by_key(self.key, self.incoming.keys if self.incoming.keys is not None else self.empty())
 
     def find_by_id(self, sent: pl.Series) -> None:

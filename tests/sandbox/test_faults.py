@@ -91,8 +91,8 @@ def test_an_upload_whose_answer_is_lost_is_there(client: Client) -> None:
     key = client.ask("/jobs/ingest", "POST", json=body).json()["id"]
     client.control.fault("drop_after", path="/batches", times=1)
     client.control.fault("drop_after", path=f"/jobs/ingest/{key}", method="PATCH", times=1)
+    content, headers = b"Name\nUploaded\n", {"Content-Type": "text/csv"}
     with pytest.raises(httpx.TransportError):
-        content, headers = b"Name\nUploaded\n", {"Content-Type": "text/csv"}
         client.ask(f"/jobs/ingest/{key}/batches", "PUT", content=content, headers=headers)
     assert client.ask(f"/jobs/ingest/{key}").json()["state"] == "Open"
     with pytest.raises(httpx.TransportError):

@@ -97,6 +97,10 @@ def test_upsert_makes_and_changes(client: Client) -> None:
     assert made["a"] == ("false", old)
     assert made["B"][0] == "true"
     assert (fetch(client, old)["Title__c"], fetch(client, old)["Rate__c"]) == ("new", 7.0)
+    with_id = job(client, "upsert", f"Id,Key__c,Title__c\n,a,new\n{old},B,made\n", externalIdFieldName="Key__c")
+    assert row_errors(client, with_id) == {
+        "B": "INVALID_FIELD:The Id field should not be specified in the sobject data.:Id --"
+    }
     again = job(client, "upsert", "Key__c,Title__c\na,new\nB,made\n", externalIdFieldName="Key__c")
     assert {each["sf__Created"] for each in results(client, again, "successfulResults")} == {"false"}
 
