@@ -44,14 +44,6 @@ def folder(path: Path) -> Iterator[Path]:
     shutil.rmtree(path, ignore_errors=True)
 
 
-@pytest.fixture
-def tmp_path() -> Iterator[Path]:
-    """A folder of our own: pytest closes its temporary folders to other users whenever a session starts, and the
-    server runs as another user where we are root."""
-    with tempfile.TemporaryDirectory(prefix="mf-test-", ignore_cleanup_errors=True) as made:
-        yield Path(made)
-
-
 @pytest.fixture(scope="module")
 def shared() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="mf-test-", ignore_cleanup_errors=True) as made:
