@@ -21,6 +21,9 @@ from connectors.clients.salesforce_session import SalesforceSession
 from connectors.errors import ContractChanged
 
 MOST: Final = 200  # records of one call
+# Unless told otherwise a call gives accounts, cases and leads to whom the org's active assignment rule says; a bulk
+# job does not: https://developer.salesforce.com/docs/atlas.en-us.api_rest.meta/api_rest/headers_autoassign.htm
+HEADERS: Final = {"Sforce-Auto-Assign": "FALSE"}
 
 
 def send(session: SalesforceSession, sending: Sending, *, size: int = MOST) -> pl.DataFrame:
@@ -57,7 +60,7 @@ def _call(session: SalesforceSession, sending: Sending) -> Answer:
     if sending.operation is Operation.UPSERT:
         path = session.path("composite", "sobjects", sending.entity, sending.match)
     body = {"allOrNone": False, "records": _records(sending)}
-    return session.http.send("PATCH", path, json=body, repeatable=True)
+    return session.http.send("PATCH", path, json=body, headers=HEADERS, repeatable=True)
 
 
 def _records(sending: Sending) -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@ from typing import Any, Final
 import polars as pl
 
 from connectors.answers import Answer
+from connectors.clients.salesforce_collections import HEADERS
 from connectors.clients.salesforce_columns import json_records
 from connectors.clients.salesforce_results import REFUSAL, landed, rejected, sent_mark
 from connectors.clients.salesforce_schema import SObject
@@ -90,7 +91,8 @@ def _first_refusal(writing: Writing, part: Sequence[Mapping[str, Any]]) -> tuple
         "body": {"Here_Ends_The_Rehearsal__c": True},
         "referenceId": _END,
     }
-    requests = [*({**request, "referenceId": f"record{place}"} for place, request in enumerate(part)), bound_to_fail]
+    named = ({**request, "referenceId": f"record{place}", "httpHeaders": HEADERS} for place, request in enumerate(part))
+    requests = [*named, bound_to_fail]
     body = {"allOrNone": True, "compositeRequest": requests}
     # Repeatable: nothing of it ever stays.
     answer = session.http.send("POST", session.path("composite"), json=body, repeatable=True)

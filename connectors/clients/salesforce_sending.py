@@ -7,7 +7,7 @@ from typing import Final
 
 import polars as pl
 
-from connectors.clients.salesforce_errors import DAILY_WAIT
+from connectors.clients.salesforce_errors import CODES
 from connectors.clients.salesforce_refusals import Class, refusal, sentence
 from connectors.clients.salesforce_schema import SObject
 from connectors.errors import FatalError, RateLimited
@@ -81,6 +81,6 @@ def stop_for(code: str, said: str) -> None:
     """Raise where a refusal of one record means that no other will do better: no capacity, no storage."""
     kind = refusal(code).kind
     if kind is Class.THROTTLE:
-        raise RateLimited(sentence(code, said), retry_after=DAILY_WAIT)
+        raise RateLimited(sentence(code, said), retry_after=CODES[code].wait)
     if kind is Class.STORAGE:
         raise FatalError(sentence(code, said))

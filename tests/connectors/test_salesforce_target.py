@@ -13,7 +13,7 @@ import pytest
 from connectors.clients.salesforce_carrier import BULK_ABOVE, SINGLY, WAITS
 from connectors.clients.salesforce_lookup import BULK_ABOVE as BULK_LOOKUP_ABOVE
 from connectors.context import LOOPBACK, Context, Network
-from connectors.errors import ContractChanged, FatalError, PermissionMissing, SettingsInvalid
+from connectors.errors import ContractChanged, FatalError, PermissionMissing, RateLimited, SettingsInvalid
 from connectors.targets.salesforce import SalesforceTarget
 from connectors.testing import VirtualClock
 from connectors.transport import Request, open_transport
@@ -338,6 +338,18 @@ def test_texts_a_bulk_file_cannot_carry_arrive_all_the_same(org: Running, target
     assert (held["rule-0"], held["rule-1"], held["rule-2"]) == (None, "#N/A", "x" * 32_001)
 
 
+def test_an_assignment_rule_of_the_org_does_not_choose_other_owners(
+    wiretap: tuple[SalesforceTarget, Tampering],
+) -> None:
+    target, tampering = wiretap
+    target.write(RULE, rules(3), key=KEY)
+    target.rehearse(RULE, rules(3, Notes__c=pl.lit("x")), key=KEY)
+    writes = [request for request in tampering.seen if "composite" in request.url.path]
+    assert writes[0].headers["Sforce-Auto-Assign"] == "FALSE"
+    *records, _ = json.loads(writes[-1].content)["compositeRequest"]
+    assert [request["httpHeaders"] for request in records] == [{"Sforce-Auto-Assign": "FALSE"}] * 3
+
+
 # --- locks ----------------------------------------------------------------------------------------------------
 
 
@@ -438,6 +450,20 @@ def test_a_parent_set_for_good_cannot_be_changed_and_the_rest_is_not_half_done(
     assert set(result.frame["code"]) == {"FIELD_NOT_UPDATABLE"}
     assert set(result.frame["fields"]) == {RULE}
     assert {row["Threshold__c"] for row in records_of(org, BREAKPOINT, "Threshold__c")} == {1}
+
+
+@pytest.mark.parametrize(("code", "wait"), [("REQUEST_LIMIT_EXCEEDED", 3_600), ("TOO_MANY_APEX_REQUESTS", 60)])
+@SIZES
+def test_a_record_refused_for_want_of_capacity_is_waited_for(
+    org: Running, target: SalesforceTarget, size: int, code: str, wait: float
+) -> None:
+    org.control.add_rule(RULE, formula='Name = "Name of rule-5"', message="too much", code=code)
+    try:
+        with pytest.raises(RateLimited, match="no capacity left") as caught:
+            target.write(RULE, rules(size), key=KEY)
+    finally:
+        org.control.remove_rules(RULE)
+    assert caught.value.retry_after == wait
 
 
 @SIZES
