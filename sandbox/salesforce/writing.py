@@ -451,7 +451,7 @@ class _Saving:
         moment, user = now(), self.writer.org.user_id
         stamps = {"LastModifiedDate": moment, "LastModifiedById": user, "SystemModstamp": moment}
         touched = {name: value for name, value in stamps.items() if self.subject.field(name)}
-        frame = pl.DataFrame({**{name: self.final[name] for name in names}, "?id": self.ids}).filter(rows)
+        frame = pl.DataFrame({**{name: self.final[name] for name in names}, "?id": self.ids}).filter(rows).sort("?id")
         assignments = ", ".join(
             [*(f'"{name}" = ?' for name in names), *(f"\"{name}\" = '{value}'" for name, value in touched.items())]
         )
