@@ -43,7 +43,7 @@ layers: setup
 
 migrations: setup
 	@$(BIN)/python manage.py makemigrations --check --dry-run -v 0
-	@$(BIN)/python manage.py check --fail-level WARNING
+	@$(BIN)/python manage.py check --fail-level WARNING --database default
 
 $(BENCH_STAMP): requirements-bench.txt $(STAMP)
 	@test -x $(BENCH_VENV)/bin/python || $(BIN)/uv venv --quiet --python $(BIN)/python $(BENCH_VENV)

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,11 +20,16 @@ pytestmark = pytest.mark.processes
 
 
 @pytest.fixture(scope="module")
-def var(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A fresh var folder for the first demo; the later ones find what it left."""
-    folder = tmp_path_factory.mktemp("demo") / "var"
-    yield folder
-    embedded.stop(folder)
+def var() -> Iterator[Path]:
+    """A fresh var folder for the first demo; the later ones find what it left.
+
+    Not one of pytest's: those are closed to other users whenever a test session starts, and the database server
+    runs as another user where we are root.
+    """
+    with tempfile.TemporaryDirectory(prefix="mf-test-", ignore_cleanup_errors=True) as made:
+        folder = Path(made) / "var"
+        yield folder
+        embedded.stop(folder)
 
 
 @contextmanager
