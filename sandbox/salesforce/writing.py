@@ -14,10 +14,11 @@ from sandbox.salesforce.convert import ID, converted, normalised
 from sandbox.salesforce.errors import ApiError, RowError
 from sandbox.salesforce.formula import NEW, OLD
 from sandbox.salesforce.org import Org
-from sandbox.salesforce.records import AUDIT_FIELDS, auto_number_parts
+from sandbox.salesforce.records import AUDIT_FIELDS
 from sandbox.salesforce.rows import Given, Incoming, Outcome, Rows
 from sandbox.salesforce.schema import Field, SObject
-from sandbox.salesforce.store import Store, now
+from sandbox.salesforce.store import Store
+from sandbox.salesforce.storing import ROW_ID, insert_rows, update_rows
 
 CHUNK = 200  # the platform works in chunks of so many; only within one is a key refused for coming twice
 _LOCKED_PARENTS = frozenset((("Contact", "AccountId"), ("Opportunity", "AccountId"), ("Case", "AccountId")))
@@ -115,8 +116,7 @@ class _Saving:
         self.number_new_records()
         self.check_unique()
         self.check_locks()
-        self.insert()
-        self.update()
+        self.store_rows()
         return self.outcome()
 
     def empty(self) -> pl.Series:
@@ -410,54 +410,18 @@ class _Saving:
             and (each.relationship_order is not None or (self.subject.name, each.name) in _LOCKED_PARENTS)
         ]
 
-    def insert(self) -> None:
-        rows = self.new & self.rows.good
-        if not rows.any():
-            return
-        moment, user = now(), self.writer.org.user_id
-        frame = pl.DataFrame({**self.final, "Id": self.ids}).filter(rows)
-        automatic = {"OwnerId": user, "CreatedById": user, "CreatedDate": moment}
-        frame = frame.with_columns(self.filled(frame, name, value) for name, value in automatic.items()
-                                   if self.subject.field(name))  # fmt: skip
-        modified = {"LastModifiedById": frame.get_column("CreatedById", default=None),
-                    "LastModifiedDate": frame.get_column("CreatedDate", default=None)}  # fmt: skip
-        frame = frame.with_columns(
-            self.filled(frame, name, value) for name, value in modified.items() if self.subject.field(name)
-        )
-        if self.subject.field("SystemModstamp"):
-            frame = frame.with_columns(SystemModstamp=pl.lit(moment))
-        frame = frame.with_columns(self.auto_numbers(frame.height))
-        self.writer.store.insert(self.subject, frame.columns, frame.iter_rows())
-
-    def filled(self, frame: pl.DataFrame, name: str, value: object) -> pl.Expr:
-        wanted = pl.lit(value)
-        return pl.coalesce(pl.col(name), wanted).alias(name) if name in frame.columns else wanted.alias(name)
-
-    def auto_numbers(self, count: int) -> list[pl.Series]:
-        made: list[pl.Series] = []
-        numbered = [each for each in self.subject.fields if each.auto_number]
-        first = self.writer.store.reserve_auto_number(self.subject, count) if numbered else 0
-        for field in numbered:
-            before, width, after = auto_number_parts(field.auto_number or "")
-            digits = pl.int_range(first, first + count, eager=True).cast(pl.String).str.zfill(width)
-            made.append(pl.select(pl.concat_str(pl.lit(before), digits, pl.lit(after)).alias(field.name)).to_series())
-        return made
-
-    def update(self) -> None:
-        rows = ~self.new & self.rows.good
-        names = [name for name in self.final if name in self.given or (name == "Name" and "Name" not in self.given)]
-        if not rows.any():
-            return
-        moment, user = now(), self.writer.org.user_id
-        stamps = {"LastModifiedDate": moment, "LastModifiedById": user, "SystemModstamp": moment}
-        touched = {name: value for name, value in stamps.items() if self.subject.field(name)}
-        frame = pl.DataFrame({**{name: self.final[name] for name in names}, "?id": self.ids}).filter(rows).sort("?id")
-        assignments = ", ".join(
-            [*(f'"{name}" = ?' for name in names), *(f"\"{name}\" = '{value}'" for name, value in touched.items())]
-        )
-        if assignments:
-            sql = f'UPDATE "{self.subject.name}" SET {assignments} WHERE "Id" = ?'  # noqa: S608 - schema names and our own stamps
-            self.connection.executemany(sql, frame.iter_rows())
+    def store_rows(self) -> None:
+        """The good rows: new ones in, known ones over."""
+        fresh = self.new & self.rows.good
+        known = ~self.new & self.rows.good
+        user = self.writer.org.user_id
+        if fresh.any():
+            frame = pl.DataFrame({**self.final, "Id": self.ids}).filter(fresh)
+            insert_rows(self.writer.store, self.subject, frame, user)
+        if known.any():
+            names = [name for name in self.final if name in self.given or name == "Name"]
+            frame = pl.DataFrame({**{name: self.final[name] for name in names}, ROW_ID: self.ids}).filter(known)
+            update_rows(self.connection, self.subject, frame, user)
 
     def outcome(self) -> Outcome:
         known = self.ids.set(self.new & ~self.rows.good, None).fill_null("").to_list()
