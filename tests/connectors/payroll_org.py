@@ -1,4 +1,6 @@
-"""A simulated Salesforce org with two custom objects as payroll packages have them, for tests of writing."""
+"""A simulated Salesforce org with custom objects as payroll packages have them, for tests of writing.
+
+``QUIET`` is one that the Bulk API does not serve."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +13,7 @@ from connectors.context import LOOPBACK, Context, Network, Secret
 from connectors.testing import VirtualClock
 from sandbox.salesforce.running import Running, running_simulator
 
-RULE, BREAKPOINT, KEY = "Rule__c", "Breakpoint__c", "Ext__c"
+RULE, BREAKPOINT, QUIET, KEY = "Rule__c", "Breakpoint__c", "Quiet__c", "Ext__c"
 
 _XMLNS = 'xmlns="http://soap.sforce.com/2006/04/metadata"'
 _EXTERNAL = "<externalId>true</externalId><unique>true</unique>"
@@ -48,6 +50,7 @@ _FIELDS = {
         RULE: ("MasterDetail", f"<referenceTo>{RULE}</referenceTo><relationshipName>Breakpoints</relationshipName>"),
         "Threshold__c": ("Number", "<precision>18</precision><scale>2</scale><required>true</required>"),
     },
+    QUIET: {KEY: ("Text", f"<length>40</length>{_EXTERNAL}")},
 }
 
 
@@ -92,7 +95,7 @@ def _write(file: Path, body: str) -> None:
 def emptied(running: Running) -> None:
     """Without records and faults."""
     running.control.clear_faults()
-    for name in (BREAKPOINT, RULE):
+    for name in (BREAKPOINT, RULE, QUIET):
         found = [str(row["Id"]) for row in records_of(running, name, "Id")]
         running.control.delete(name, found)
 
