@@ -29,7 +29,7 @@ def drive(run: Run, workers: int) -> tuple[float, ...]:
     with ExitStack() as stack:
         crew = [stack.enter_context(_ended(subprocess.Popen(command, env=environment))) for _ in range(workers)]
         peaks = dict.fromkeys((process.pid for process in crew), 0.0)
-        while any(process.poll() is None for process in crew):
+        while None in [process.poll() for process in crew]:
             peaks = {pid: max(peak, _peak_mib(pid)) for pid, peak in peaks.items()}
             _refuse_failure(crew)
             time.sleep(_LOOK_SECONDS)
