@@ -77,9 +77,9 @@ def _write_metadata(folder: Path) -> None:
         place = folder / "objects" / name
         place.mkdir(parents=True)
         sharing = "ControlledByParent" if name == BREAKPOINT else "ReadWrite"
-        head = (
-            f"<label>{name[:-3]}</label><pluralLabel>{name[:-3]}s</pluralLabel><sharingModel>{sharing}</sharingModel>"
-        )
+        bulk = str(name != QUIET).lower()
+        parts = {"label": name[:-3], "pluralLabel": f"{name[:-3]}s", "sharingModel": sharing, "enableBulkApi": bulk}
+        head = "".join(f"<{part}>{value}</{part}>" for part, value in parts.items())
         _write(place / f"{name}.object-meta.xml", f"<CustomObject {_XMLNS}>{head}</CustomObject>")
         for field, (kind, rest) in fields.items():
             body = f"<fullName>{field}</fullName><label>{field[:-3]}</label><type>{kind}</type>{rest}"
