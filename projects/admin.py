@@ -11,7 +11,7 @@ from import_export.formats.base_formats import CSV, XLSX
 from unfold.admin import ModelAdmin
 from unfold.contrib.import_export.forms import ExportForm, ImportForm
 
-from projects import views
+from projects import services, views
 from projects.forms import FieldMappingForm, ValueMapForm
 from projects.models import FieldMapping, Project, ProjectObject, ValueMap
 from projects.tables import FieldMappingTable, ValueMapTable
@@ -59,14 +59,19 @@ class ProjectAdmin(ModelAdmin):  # type: ignore[misc]  # unfold ships no types
 class ProjectObjectAdmin(ModelAdmin):  # type: ignore[misc]  # unfold ships no types
     """What a mapping expert may change of an object; made and matched by services."""
 
-    list_display = ("__str__", "project", "position", "enabled")
-    list_filter = (("project", admin.RelatedOnlyFieldListFilter), "enabled")
+    list_display = ("__str__", "project", "position", "on_conflict", "enabled")
+    list_filter = (("project", admin.RelatedOnlyFieldListFilter), "on_conflict", "enabled")
     list_select_related = ("project",)
-    fields = ("project", "source_entity", "target_entity", "identity", "key", "position", "where", "enabled")
+    fields = (
+        "project", "source_entity", "target_entity", "identity", "key", "position", "where", "on_conflict", "enabled"
+    )  # fmt: skip
     readonly_fields = ("project", "source_entity", "target_entity", "identity", "key")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ProjectObject]:
         return ProjectObject.objects.visible_to(request.user)
+
+    def save_model(self, _request: HttpRequest, chosen: ProjectObject, form: Any, *_: Any) -> None:
+        services.change_object(chosen, form.changed_data)
 
     def has_add_permission(self, *_: Any) -> bool:
         return False

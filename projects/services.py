@@ -11,7 +11,7 @@ from orgs.models import Customer, Org
 from projects.definitions import schema_to_json
 from projects.mapping import codec, derive, library
 from projects.mapping.specification import FieldRule, Formula, ObjectMapping
-from projects.models import FieldMapping, ObjectDefinition, Project, ProjectObject
+from projects.models import FieldMapping, ObjectDefinition, OnConflict, Project, ProjectObject
 
 
 class ProjectInvalid(Exception):
@@ -129,6 +129,17 @@ def _likeness(source: EntitySchema, target: EntitySchema, key: str, moved: set[s
         *(f"{field} cannot be written in the target." for field in like.cannot_be_filled),
     )
     return like.mapping, Left(name, told)
+
+
+def change_object(chosen: ProjectObject, changed: Sequence[str]) -> None:
+    """Store these fields of an object as a mapping expert set them. Raises ProjectInvalid.
+
+    What holds of ``on_conflict`` is what stands there when a chunk is loaded, also in a run under way.
+    """
+    if chosen.on_conflict not in OnConflict.values:
+        raise ProjectInvalid("Choose whether edits in the target are kept or overwritten.")
+    if changed:
+        chosen.save(update_fields=list(changed))
 
 
 @transaction.atomic

@@ -24,7 +24,9 @@ from projects.pages import crumb, page
 from projects.services import ProjectInvalid
 
 RUNS_SHOWN = 10
-OUTCOMES = ("created", "updated", "unchanged", "deferred", "rejected", "skipped", "conflicts")
+REST = ("updated", "unchanged", "deferred", "rejected", "skipped", "conflicts")
+OUTCOMES, UNDOINGS = ("created", *REST), ("deleted", *REST)
+"""What became of records in a load, and in a rollback."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,15 +56,18 @@ def project_page(request: HttpRequest, project_id: int) -> HttpResponse:
     """What moves from where to where, how the last run went, and what can be done next."""
     project = _project(request, project_id)
     runs = _runs(request, project)
+    last = runs.annotate(planned=Count("steps")).filter(planned__gt=0).first()
+    outcomes = UNDOINGS if last and last.undoes_id else OUTCOMES
     return page(
         request,
         "projects/project.html",
         str(project),
         (crumb("Projects", "admin:projects_project_changelist"), crumb(project)),
         project=project,
-        lines=_lines(project, runs),
+        lines=_lines(project, last, outcomes),
+        last_run=last,
         runs=runs[:RUNS_SHOWN],
-        outcomes=OUTCOMES,
+        outcomes=outcomes,
         open_run=runs.filter(finished_at=None).first(),
         may_see_records=request.user.has_perm("runs.view_trackedrecord"),
         may_start=request.user.has_perm("runs.control_run"),
@@ -134,22 +139,24 @@ def _adopt(project: Project, entities: Sequence[str], model: str) -> list[Projec
         return services.adopt_packaged(project, source, model=model)
 
 
-def _lines(project: Project, runs: Any) -> list[ObjectLine]:
+def _lines(project: Project, last: Any, outcomes: Sequence[str]) -> list[ObjectLine]:
     """Every object, with the counts of the newest run that has steps."""
-    last = runs.annotate(planned=Count("steps")).filter(planned__gt=0).first()
-    sums = {name: Sum(f"chunks__{name}", default=0) for name in OUTCOMES}
+    sums = {name: Sum(f"chunks__{name}", default=0) for name in outcomes}
     steps = (
         {step.object_id: step for step in last.steps.annotate(**{f"all_{k}": v for k, v in sums.items()})}
         if last
         else {}
     )
-    return [_line(chosen, steps.get(chosen.pk)) for chosen in project.project_objects.annotate(rules=Count("fields"))]
+    return [
+        _line(chosen, steps.get(chosen.pk), outcomes)
+        for chosen in project.project_objects.annotate(rules=Count("fields"))
+    ]
 
 
-def _line(chosen: ProjectObject, step: Any) -> ObjectLine:
+def _line(chosen: ProjectObject, step: Any, outcomes: Sequence[str]) -> ObjectLine:
     if step is None:
         return ObjectLine(chosen)
-    return ObjectLine(chosen, step.read, [(name, getattr(step, f"all_{name}")) for name in OUTCOMES])
+    return ObjectLine(chosen, step.read, [(name, getattr(step, f"all_{name}")) for name in outcomes])
 
 
 def _runs(request: HttpRequest, project: Project) -> Any:

@@ -11,7 +11,7 @@ from django.urls import URLPattern, path
 from django_q.models import Failure, OrmQ, Schedule, Success
 from unfold.admin import ModelAdmin
 
-from runs import views
+from runs import follow_up_views, views
 from runs.models import Run, WorkerHost
 
 admin.site.unregister([Schedule, Success, Failure, OrmQ])
@@ -37,6 +37,8 @@ class RunAdmin(LookOnly):
         return [
             path("", guard(views.run_list), name="runs_run_changelist"),
             path("start/<int:project_id>/", guard(views.start_run), name="runs_run_start"),
+            path("delta/<int:project_id>/", guard(follow_up_views.start_delta), name="runs_run_delta"),
+            path("retry/<int:project_id>/", guard(follow_up_views.start_retry), name="runs_run_retry"),
             path("<int:run_id>/change/", guard(views.run_page), name="runs_run_change"),
             # Unguarded here: after a log-out the view itself sends the poll to the login page.
             path("<int:run_id>/progress/", views.run_progress, name="runs_run_progress"),
@@ -44,6 +46,7 @@ class RunAdmin(LookOnly):
             path("<int:run_id>/pause/", guard(views.pause_run), name="runs_run_pause"),
             path("<int:run_id>/resume/", guard(views.resume_run), name="runs_run_resume"),
             path("<int:run_id>/cancel/", guard(views.cancel_run), name="runs_run_cancel"),
+            path("<int:run_id>/rollback/", guard(follow_up_views.roll_back), name="runs_run_rollback"),
         ]
 
 

@@ -4,10 +4,12 @@ The causes are found by skipping through the index from one (severity, rule, fie
 each is counted up to a cap; a plain GROUP BY would read every finding for each viewer.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from django.db import connection
 
+from runs.choices import DUE
 from runs.models import Run
 
 MOST_CAUSES = 50
@@ -44,6 +46,24 @@ def causes_of(run: Run) -> list[Cause]:
     return sorted(found, key=lambda cause: (not cause.is_error, -cause.count, cause.rule, cause.field))
 
 
+def again_codes(run: Run, causes: Sequence[Cause]) -> frozenset[str]:
+    """The rules of these causes for which records of the project are due now, whatever run found them first.
+
+    The blank one is among them where anything is due at all.
+    """
+    rules = ["", *sorted({cause.rule for cause in causes if cause.is_error})]
+    with connection.cursor() as cursor:
+        cursor.execute(_AGAIN, {"project": run.project_id, "due": list(DUE), "rules": rules})
+        return frozenset(rule for (rule,) in cursor.fetchall())
+
+
+_AGAIN = """
+SELECT rule FROM unnest(%(rules)s::text[]) rule
+ WHERE EXISTS (SELECT FROM projects_projectobject o
+                 JOIN runs_trackedrecord r ON r.project_id = o.project_id AND r.object_id = o.id
+                WHERE o.project_id = %(project)s AND r.state = ANY(%(due)s)
+                  AND r.state NOT IN ('loaded', 'unchanged') AND (rule = '' OR r.code = rule))
+"""
 _CAUSES = """
 WITH RECURSIVE cause AS (
     (SELECT severity, rule, field FROM runs_finding WHERE run_id = %(run)s ORDER BY severity, rule, field LIMIT 1)

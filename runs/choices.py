@@ -73,6 +73,13 @@ OUTCOMES = ("created", "updated", "unchanged", "deferred", "rejected", "skipped"
 """What may become of a record that is loaded; a chunk counts each."""
 UNDOINGS = ("deleted", "updated", "unchanged", "deferred", "rejected", "skipped", "conflicts")
 """What may become of a record that is rolled back; ``updated`` then means restored."""
+UNDOABLE = (RunKind.LOAD, RunKind.DELTA, RunKind.RETRY)
+"""Runs that wrote what a rollback can take back."""
+
+
+def outcomes_of(kind: str) -> tuple[str, ...]:
+    """What may become of a record in a run of that kind."""
+    return UNDOINGS if kind == RunKind.ROLLBACK else OUTCOMES
 
 
 class EventLevel(models.TextChoices):

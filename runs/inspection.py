@@ -11,6 +11,7 @@ import polars as pl
 from connectors.errors import ConnectorError
 from orgs.sealing import SealBroken
 from runs import payload
+from runs.choices import RunKind
 from runs.engine.session import Session
 from runs.engine.transform import transform
 from runs.models import Chunk, Finding, TrackedRecord
@@ -88,11 +89,15 @@ class Inspection:
 
 
 def inspect(chunks: Sequence[Chunk], source_id: str, *, key: str | None) -> Inspection:
-    """``chunks`` are those that touched the record, oldest first; the mapping is that of the last one's run."""
-    if not chunks:
+    """``chunks`` are those that touched the record, oldest first; the mapping is that of the last run that brought it.
+
+    The chunks of rollbacks carry what was written, not what was read; they are history only.
+    """
+    bringing = [chunk for chunk in chunks if chunk.run.kind != RunKind.ROLLBACK]
+    if not bringing:
         gone = Side(sentence="The chunks that carried this record were deleted; only where it stands is kept.")
-        return Inspection(gone, Side(), Side(), key)
-    last = Chunk.objects.defer(None).select_related("step").get(pk=chunks[-1].pk)
+        return Inspection(gone, Side(), Side(), key, list(reversed(chunks)))
+    last = Chunk.objects.defer(None).select_related("step").get(pk=bringing[-1].pk)
     try:
         row = _source_row(last, source_id)
     except SealBroken as error:

@@ -93,21 +93,27 @@ class Verdict:
 
 
 def watermark(object_id: int) -> datetime | None:
-    """The latest change of the source that runs have read and brought, or None where none did in full.
+    """As ``watermarks``, of one object."""
+    return watermarks([object_id]).get(object_id)
+
+
+def watermarks(object_ids: Sequence[int]) -> dict[int, datetime]:
+    """Object id → the latest change of the source that runs have read and brought; absent where none did in full.
 
     A step counts once all it read was brought: what was staged and never loaded must be read again. Records
     that were refused do not hold it back; they stay due by themselves.
     """
     with connection.cursor() as cursor:
         cursor.execute(
-            """SELECT max(s.watermark) FROM runs_step s JOIN runs_run r ON r.id = s.run_id
-                WHERE s.object_id = %s AND s.extracted_at IS NOT NULL AND r.kind IN ('load', 'delta')
+            """SELECT s.object_id, max(s.watermark) FROM runs_step s JOIN runs_run r ON r.id = s.run_id
+                WHERE s.object_id = ANY(%s) AND s.watermark IS NOT NULL AND s.extracted_at IS NOT NULL
+                  AND r.kind IN ('load', 'delta')
                   AND NOT EXISTS (SELECT 1 FROM runs_chunk c
-                                   WHERE c.step_id = s.id AND c.state IN ('staged', 'loading', 'failed'))""",
-            [object_id],
+                                   WHERE c.step_id = s.id AND c.state IN ('staged', 'loading', 'failed'))
+                GROUP BY s.object_id""",
+            [list(object_ids)],
         )
-        found: datetime | None = cursor.fetchone()[0]
-    return found
+        return dict(cursor.fetchall())
 
 
 def ensure_partition(project_id: int) -> None:

@@ -65,7 +65,10 @@ class Run(Leased):
                 name="rollback_undoes_a_run",
             ),
         )
-        permissions = (("control_run", "Can start, pause, resume and cancel runs"),)
+        permissions = (
+            ("control_run", "Can start, pause, resume and cancel runs"),
+            ("rollback_run", "Can roll back runs"),
+        )
 
     def __str__(self) -> str:
         return f"Run {self.pk}"

@@ -4,7 +4,7 @@ Cheap enough to be asked every two seconds by every viewer: the sums are over ch
 over records (millions), and times are the database's.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -12,7 +12,7 @@ from functools import cached_property
 from django.db import connection
 from django.db.models.functions import Now
 
-from runs.choices import OPEN, OUTCOMES, RunState
+from runs.choices import OPEN, OUTCOMES, UNDOINGS, RunKind, RunState, outcomes_of
 from runs.models import Run, RunEvent, WorkerHost
 
 PASSES = 3
@@ -23,6 +23,8 @@ LONG_WINDOW = 300.0
 LEAST_EVIDENCE = 5.0
 """Seconds of work under which no pace is named: it would jump about."""
 HOST_SILENT_SECONDS = 60
+COUNTED = tuple(dict.fromkeys((*OUTCOMES, *UNDOINGS)))
+"""Every count of a chunk; a run shows those of its kind."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,7 @@ class ObjectProgress:
     loaded: int
     verified: int
     set_aside: int
-    outcomes: tuple[int, ...]
+    counts: tuple[tuple[str, int], ...]
     compared_records: int
     compared_fields: int
     missing: int
@@ -90,13 +92,10 @@ class ObjectProgress:
         return "reading" if self.started else "waiting"
 
     @property
-    def counts(self) -> list[tuple[str, int]]:
-        return list(zip(OUTCOMES, self.outcomes, strict=True))
-
-    @property
     def segments(self) -> list[Segment]:
         """The bar: outcomes in their colours, then what was read and waits to be loaded."""
-        return _segments([*self.counts, ("waiting", max(0, self.read - sum(self.outcomes)))], self.total)
+        accounted = sum(count for _, count in self.counts)
+        return _segments([*self.counts, ("waiting", max(0, self.read - accounted))], self.total)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +156,11 @@ class RunProgress:
 
     @cached_property
     def outcomes(self) -> list[tuple[str, int]]:
-        return [(name, sum(item.outcomes[place] for item in self.objects)) for place, name in enumerate(OUTCOMES)]
+        """What became of the records, in the words of the run's kind."""
+        return [
+            (name, sum(item.counts[place][1] for item in self.objects))
+            for place, name in enumerate(outcomes_of(self.run.kind))
+        ]
 
     @property
     def seen_outcomes(self) -> list[str]:
@@ -207,7 +210,7 @@ class RunProgress:
         if self.run.state == RunState.QUEUED:
             return _queued()
         if self.run.state == RunState.RUNNING:
-            return _doing(self.objects)
+            return _doing(self.objects, undoing=self.run.kind == RunKind.ROLLBACK)
         return self.run.reason
 
 
@@ -215,7 +218,7 @@ def progress_of(run: Run) -> RunProgress:
     """The run's progress now; two queries whatever its size (three while it is queued)."""
     with connection.cursor() as cursor:
         cursor.execute(_BY_OBJECT, [run.pk])
-        objects = tuple(_object(row) for row in cursor.fetchall())
+        objects = tuple(_object(row, outcomes_of(run.kind)) for row in cursor.fetchall())
         cursor.execute(_PACE, [run.pk])
         *pace, asked_at = cursor.fetchone()
     short, long, loaded, short_seconds, long_seconds = pace
@@ -241,11 +244,12 @@ def host_is_up() -> bool:
         return bool(cursor.fetchone()[0])
 
 
-def _object(row: tuple[object, ...]) -> ObjectProgress:
+def _object(row: tuple[object, ...], names: tuple[str, ...]) -> ObjectProgress:
     step_id, object_id, source, target, expected, extracted, read, extra, *sums = row
     numbers = [int(str(value)) for value in sums]
     loaded, verified, set_aside = numbers[:3]
     records, fields, missing, mismatches = numbers[-4:]
+    counted = dict(zip(COUNTED, numbers[3:-4], strict=True))
     return ObjectProgress(
         step_id=int(str(step_id)),
         object_id=int(str(object_id)),
@@ -257,7 +261,7 @@ def _object(row: tuple[object, ...]) -> ObjectProgress:
         loaded=loaded,
         verified=verified,
         set_aside=set_aside,
-        outcomes=tuple(numbers[3 : 3 + len(OUTCOMES)]),
+        counts=tuple((name, counted[name]) for name in names),
         compared_records=records,
         compared_fields=fields,
         missing=missing,
@@ -279,23 +283,33 @@ def _queued() -> str:
     return f"{told}; start one with “manage.py run_workers”, then this run begins by itself."
 
 
-def _doing(objects: tuple[ObjectProgress, ...]) -> str:
+UNDOING_WORDS = {"reading": "gathering", "loading": "taking back", "loaded": "taken back"}
+
+
+def _doing(objects: tuple[ObjectProgress, ...], *, undoing: bool) -> str:
     if not objects:
         return "Looking at both systems and working out what to do."
     phases = [item.phase for item in objects]
-    parts = [f"{phase} {phases.count(phase)}" for phase in ("reading", "loading", "verifying") if phases.count(phase)]
+    words = UNDOING_WORDS if undoing else {}
+    parts = [
+        f"{words.get(phase, phase)} {phases.count(phase)}"
+        for phase in ("reading", "loading", "verifying")
+        if phases.count(phase)
+    ]
     noun = "object" if len(objects) == 1 else "objects"
     if not parts:
-        return _between(phases, noun)
-    rest = [f"{phases.count(phase)} {phase}" for phase in ("loaded", "done") if phases.count(phase)]
+        return _between(phases, noun, words)
+    rest = [f"{phases.count(phase)} {words.get(phase, phase)}" for phase in ("loaded", "done") if phases.count(phase)]
     return f"{', '.join(parts).capitalize()} of {len(objects)} {noun}{'; ' if rest else ''}{', '.join(rest)}."
 
 
-def _between(phases: list[str], noun: str) -> str:
+def _between(phases: list[str], noun: str, words: Mapping[str, str]) -> str:
     """Nothing is half done at this moment."""
     if "waiting" in phases:
-        return "About to read."
-    return f"All {len(phases)} {noun} {'loaded; about to read them back' if 'loaded' in phases else 'done; finishing'}."
+        return "About to gather what was written." if words else "About to read."
+    if "loaded" in phases:
+        return f"All {len(phases)} {noun} {words.get('loaded', 'loaded')}; about to read them back."
+    return f"All {len(phases)} {noun} done; finishing."
 
 
 # Counting by state keeps the figures of a chunk that is being loaded again out of the bar.
@@ -306,7 +320,7 @@ SELECT s.id, s.object_id, s.mapping->>'source_entity', s.mapping->>'target_entit
        coalesce(sum(c.records) FILTER (WHERE {_LOADED}), 0),
        coalesce(sum(c.records) FILTER (WHERE c.state = 'verified'), 0),
        coalesce(sum(c.records) FILTER (WHERE c.state = 'failed'), 0),
-       {", ".join(f"coalesce(sum(c.{name}) FILTER (WHERE {_LOADED}), 0)" for name in OUTCOMES)},
+       {", ".join(f"coalesce(sum(c.{name}) FILTER (WHERE {_LOADED}), 0)" for name in COUNTED)},
        coalesce(sum(c.verified_records), 0), coalesce(sum(c.verified_fields), 0),
        coalesce(sum(c.missing), 0), coalesce(sum(c.mismatches), 0)
   FROM runs_step s LEFT JOIN runs_chunk c ON c.step_id = s.id
@@ -334,15 +348,15 @@ class Brief:
     loaded: int = 0
     verified: int = 0
     total: int | None = None
-    outcomes: tuple[int, ...] = (0,) * len(OUTCOMES)
+    every_count: tuple[int, ...] = (0,) * len(COUNTED)
 
     @property
     def counts(self) -> dict[str, int]:
-        return dict(zip(OUTCOMES, self.outcomes, strict=True))
+        return dict(zip(COUNTED, self.every_count, strict=True))
 
     @property
     def segments(self) -> list[Segment]:
-        waiting = max(0, self.read - sum(self.outcomes))
+        waiting = max(0, self.read - sum(self.every_count))
         return _segments([*self.counts.items(), ("waiting", waiting)], self.total)
 
     def percent(self, state: str) -> int | None:
@@ -365,7 +379,7 @@ def briefly(runs: Sequence[Run]) -> dict[int, Brief]:
 
 _BRIEFLY = f"""
 SELECT run.id, coalesce(steps.read, 0), steps.total, coalesce(chunks.loaded, 0), coalesce(chunks.verified, 0),
-       ARRAY[{", ".join(f"coalesce(chunks.{name}, 0)" for name in OUTCOMES)}]
+       ARRAY[{", ".join(f"coalesce(chunks.{name}, 0)" for name in COUNTED)}]
   FROM runs_run run,
        LATERAL (SELECT sum(s.read) AS read,
                        CASE WHEN bool_and(s.extracted_at IS NOT NULL OR s.expected IS NOT NULL) THEN
@@ -374,7 +388,7 @@ SELECT run.id, coalesce(steps.read, 0), steps.total, coalesce(chunks.loaded, 0),
                   FROM runs_step s WHERE s.run_id = run.id) steps,
        LATERAL (SELECT sum(c.records) FILTER (WHERE {_LOADED}) AS loaded,
                        sum(c.records) FILTER (WHERE c.state = 'verified') AS verified,
-                       {", ".join(f"sum(c.{name}) FILTER (WHERE {_LOADED}) AS {name}" for name in OUTCOMES)}
+                       {", ".join(f"sum(c.{name}) FILTER (WHERE {_LOADED}) AS {name}" for name in COUNTED)}
                   FROM runs_chunk c WHERE c.run_id = run.id) chunks
  WHERE run.id = ANY(%s)
 """  # noqa: S608  put together from this module's own literals

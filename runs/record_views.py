@@ -13,6 +13,7 @@ from django.views.decorators.http import require_GET
 from projects.models import Project, ProjectObject
 from projects.pages import Crumb, crumb, page
 from runs import inspection, records
+from runs.choices import DUE
 from runs.models import Chunk, TrackedRecord
 from runs.records import STATES, TooSlow, Wanted
 
@@ -27,7 +28,7 @@ def record_list(request: HttpRequest, project_id: int) -> HttpResponse:
     project = _project(request, project_id)
     objects = records.objects_of(project)
     wanted = _wanted(request, project, tuple(sorted(objects)))
-    shown: dict[str, Any] = {"found": records.RecordPage([], "", ""), "counted": "", "codes": []}
+    shown: dict[str, Any] = {"found": records.RecordPage([], "", ""), "counted": "", "codes": [], "due": False}
     try:
         with records.patience():
             shown = {
@@ -36,6 +37,7 @@ def record_list(request: HttpRequest, project_id: int) -> HttpResponse:
                 ),
                 "counted": records.counted(request.user, wanted),
                 "codes": records.codes(request.user, wanted),
+                "due": request.user.has_perm("runs.control_run") and records.any_due(request.user, wanted),
             }
     except TooSlow:
         shown["trouble"] = TOO_SLOW
@@ -122,6 +124,7 @@ def record_page(request: HttpRequest, project_id: int, object_id: int) -> HttpRe
         target=project.target,
         target_url=f"{reverse('records:target', args=[project.pk, chosen.pk])}?{query}",
         askable=bool(seen and seen.key and record and chunks),
+        may_try=bool(record and record.state in DUE and request.user.has_perm("runs.control_run")),
     )
 
 

@@ -19,7 +19,7 @@ from orgs.sealing import SealBroken
 from orgs.visibility import Viewer, VisibleQuerySet
 from projects.models import Project, ProjectObject
 from runs import payload
-from runs.choices import OPEN, ChunkState, RecordState
+from runs.choices import DUE, OPEN, ChunkState, RecordState, RunKind
 from runs.models import Chunk, TrackedRecord
 
 PAGE_SIZE = 50
@@ -119,6 +119,12 @@ def codes(viewer: Viewer, wanted: Wanted) -> list[str]:
         sql, parameters = troubled.query.sql_with_params()
         cursor.execute(f"SELECT DISTINCT code FROM ({sql}) troubled ORDER BY code", parameters)  # noqa: S608  Django's own SQL
         return [code for (code,) in cursor.fetchall() if code]
+
+
+def any_due(viewer: Viewer, wanted: Wanted) -> bool:
+    """Whether some of the wanted records still have to get to the target."""
+    due = narrowed(viewer, wanted).filter(object__in=wanted.objects, state__in=DUE)
+    return due.exclude(state__in=IN_TARGET).exists()
 
 
 def narrowed(viewer: Viewer, wanted: Wanted) -> VisibleQuerySet[TrackedRecord]:
@@ -223,11 +229,15 @@ def _possible_ids(text: str) -> list[str]:
 
 
 def find_pending(viewer: Viewer, text: str, projects: Sequence[Project]) -> list[Pending]:
-    """The record among the chunks of open runs that nothing has become of yet; ``MOST_STAGED`` of them are opened."""
+    """The record among the chunks of open runs that nothing has become of yet; ``MOST_STAGED`` of them are opened.
+
+    Rollbacks bring nothing: their records have rows.
+    """
     waiting = Chunk.objects.visible_to(viewer).filter(
         run__project__in=projects, run__state__in=OPEN, state__in=(ChunkState.STAGED, ChunkState.LOADING)
     )
     found = []
+    waiting = waiting.exclude(run__kind=RunKind.ROLLBACK)
     for chunk in waiting.select_related("step", "run").defer(None).order_by("run", "id")[:MOST_STAGED]:
         try:
             frame = payload.unpack(chunk.payload, purpose=payload.PAYLOAD)

@@ -11,7 +11,7 @@ from django.db import IntegrityError, transaction
 
 from projects.models import Project
 from runs import ledger, transitions
-from runs.choices import DUE, OPEN, RunKind, RunState
+from runs.choices import DUE, OPEN, UNDOABLE, RunKind, RunState
 from runs.ledger import Scope
 from runs.models import Chunk, Driver, Run, Step, TrackedRecord
 
@@ -76,13 +76,18 @@ def start_retry(
 @transaction.atomic
 def start_rollback(undone: Run, *, user: User | None = None, drivers: int = DRIVERS) -> Run:
     """Queue taking back what a run wrote. Raises RunRefused where a run is open or there is nothing to take back."""
-    if undone.kind != RunKind.LOAD:
+    check_undoable(undone)
+    return _queue(undone.project, user, drivers, kind=RunKind.ROLLBACK, undoes=undone)
+
+
+def check_undoable(undone: Run) -> None:
+    """Raises RunRefused where the run is open, is a rollback itself, or left nothing that could be taken back."""
+    if undone.kind not in UNDOABLE:
         raise RunRefused(f"{undone} is a rollback itself; start a load to bring its records again.")
     if undone.state in OPEN:
         raise RunRefused(f"{undone} is not finished; cancel it or let it end before rolling it back.")
     if not Chunk.objects.filter(run=undone, before__isnull=False).exists():
         raise RunRefused(f"{undone} wrote nothing, or its before-images are not kept any more.")
-    return _queue(undone.project, user, drivers, kind=RunKind.ROLLBACK, undoes=undone)
 
 
 def pause_run(run: Run) -> None:

@@ -18,11 +18,11 @@ from django_q.models import OrmQ
 from projects.models import Project
 from projects.pages import Crumb, crumb, page
 from runs import services
-from runs.causes import causes_of
-from runs.choices import ACTIVE, OPEN, OUTCOMES, RESUMABLE, RunState
-from runs.models import Driver, Run, RunEvent, WorkerHost
+from runs.causes import again_codes, causes_of
+from runs.choices import ACTIVE, OPEN, RESUMABLE, UNDOABLE, RunState
+from runs.ledger import Scope
+from runs.models import Chunk, Driver, Run, RunEvent, WorkerHost
 from runs.progress import HOST_SILENT_SECONDS, RunProgress, briefly, host_is_up, progress_of, waits
-from runs.records import STATES
 from runs.services import RunRefused
 
 RUNS_PER_PAGE = 25
@@ -39,8 +39,6 @@ GROUPS = {
     "completed": ("Completed", {RunState.COMPLETED}),
     "cancelled": ("Cancelled", {RunState.CANCELLED}),
 }
-LINKED = tuple(name for name in OUTCOMES if name in STATES)
-"""Outcomes whose records a list can be narrowed to."""
 RUNS: Crumb = ("Runs", "")
 may_view = permission_required("runs.view_run", raise_exception=True)
 may_control = permission_required("runs.control_run", raise_exception=True)
@@ -80,7 +78,7 @@ def run_list(request: HttpRequest) -> HttpResponse:
 @may_view
 @require_GET
 def run_page(request: HttpRequest, run_id: int) -> HttpResponse:
-    run = _run(request, run_id)
+    run = run_of(request, run_id)
     return page(
         request,
         "runs/run.html",
@@ -101,7 +99,7 @@ def run_progress(request: HttpRequest, run_id: int) -> HttpResponse:
         # A poll after the session ended must not paint the login form into the page.
         back = reverse("admin:runs_run_change", args=[run_id])
         return HttpResponseClientRedirect(f"{reverse('admin:login')}?next={back}")
-    live = _live(request, _run(request, run_id))
+    live = _live(request, run_of(request, run_id))
     if request.GET.get("seen") == live["seen"]:
         return HttpResponse(status=204)
     live["announce"] = request.GET.get("said") != live["said"]
@@ -112,7 +110,7 @@ def run_progress(request: HttpRequest, run_id: int) -> HttpResponse:
 @require_GET
 def run_events(request: HttpRequest, run_id: int) -> HttpResponse:
     """All events of a run, newest first."""
-    run = _run(request, run_id)
+    run = run_of(request, run_id)
     before = _number(request.GET.get("before"))
     events = RunEvent.objects.filter(run=run)
     found = list((events.filter(pk__lt=before) if before else events)[: EVENTS_PER_PAGE + 1])
@@ -169,7 +167,7 @@ def start_run(request: HttpRequest, project_id: int) -> HttpResponse:
         except RunRefused as refusal:
             messages.error(request, str(refusal))
             return redirect("admin:projects_project_change", project.pk)
-        _note(request, run, ADDITION, "Started.")
+        note(request, run, ADDITION, "Started.")
         messages.success(request, f"{run} of {project} was started.")
         return redirect("admin:runs_run_change", run.pk)
     trail = (
@@ -198,7 +196,7 @@ def cancel_run(request: HttpRequest, run_id: int) -> HttpResponse:
     """Say what cancelling means, then cancel."""
     if request.method == "POST":
         return _change(request, run_id, services.cancel_run, "Cancellation asked for.")
-    run = _run(request, run_id)
+    run = run_of(request, run_id)
     if run.state not in OPEN or run.state == RunState.CANCELLING:
         messages.error(request, f"{run} is {run.get_state_display().lower()} and cannot be cancelled now.")
         return redirect("admin:runs_run_change", run.pk)
@@ -207,13 +205,13 @@ def cancel_run(request: HttpRequest, run_id: int) -> HttpResponse:
 
 
 def _change(request: HttpRequest, run_id: int, change: Callable[[Run], None], said: str) -> HttpResponse:
-    run = _run(request, run_id)
+    run = run_of(request, run_id)
     try:
         change(run)
     except RunRefused as refusal:
         messages.error(request, str(refusal))
     else:
-        _note(request, run, CHANGE, said)
+        note(request, run, CHANGE, said)
         messages.success(request, f"{run}: {said[0].lower()}{said[1:]}")
     return redirect("admin:runs_run_change", run.pk)
 
@@ -228,7 +226,11 @@ def _live(request: HttpRequest, run: Run) -> dict[str, Any]:
     open_now = run.state in OPEN
     stepped = (progress.percent or 0) // ANNOUNCED_STEP * ANNOUNCED_STEP
     said = f"{run}: {run.get_state_display().lower()}" + (f", {stepped} percent" if open_now else f". {run.reason}")
+    rollbacks = list(Run.objects.visible_to(request.user).filter(undoes=run))
+    may = _may(request, run)
+    again = again_codes(run, causes) if may["retry"] else frozenset()
     shown = (run.state, run.reason, progress.objects, progress.pace, [event.pk for event in events], causes)
+    undone = [(each.pk, each.state) for each in rollbacks]
     return {
         "run": run,
         "project": run.project,
@@ -236,12 +238,14 @@ def _live(request: HttpRequest, run: Run) -> dict[str, Any]:
         "events": events,
         "waits": waiting,
         "causes": causes,
-        "may": _may(request, run),
+        "rollbacks": rollbacks,
+        "tried": _tried(run, progress),
+        "again": again,
+        "may": may,
         "may_see_records": request.user.has_perm("runs.view_trackedrecord"),
-        "linked": LINKED,
         "host_missing": run.state in ACTIVE and not progress.pace.moves and not host_is_up(),
         "polls": _polls(run),
-        "seen": _digest(shown, [(wait.pk, wait.until) for wait in waiting], progress),
+        "seen": _digest((shown, undone), [(wait.pk, wait.until) for wait in waiting], progress),
         "said": said,
         "announce": True,
     }
@@ -261,17 +265,28 @@ def _polls(run: Run) -> str:
 
 
 def _may(request: HttpRequest, run: Run) -> dict[str, bool]:
-    """The buttons the person gets: what the run's state allows, with the permission to control runs."""
+    """The buttons the person gets: what the run's state and their permissions allow."""
     allowed = request.user.has_perm("runs.control_run")
     return {
         "pause": allowed and run.state in {RunState.QUEUED, RunState.RUNNING},
         "resume": allowed and run.state in RESUMABLE,
         "cancel": allowed and run.state in OPEN and run.state != RunState.CANCELLING,
         "start": allowed and run.state not in OPEN,
+        "retry": allowed and run.state not in OPEN,
+        "rollback": run.state not in OPEN
+        and run.kind in UNDOABLE
+        and request.user.has_perm("runs.rollback_run")
+        and Chunk.objects.filter(run=run, before__isnull=False).exists(),
     }
 
 
-def _run(request: HttpRequest, run_id: int) -> Run:
+def _tried(run: Run, progress: RunProgress) -> str:
+    """The objects that a retry was limited to, by name."""
+    objects = Scope.of(run.scope).objects
+    return ", ".join(item.source for item in progress.objects if item.object_id in objects)
+
+
+def run_of(request: HttpRequest, run_id: int) -> Run:
     known = Run.objects.visible_to(request.user).select_related(
         "project__customer", "project__source", "project__target", "started_by"
     )
@@ -279,7 +294,7 @@ def _run(request: HttpRequest, run_id: int) -> Run:
     return run
 
 
-def _note(request: HttpRequest, run: Run, flag: int, message: str) -> None:
+def note(request: HttpRequest, run: Run, flag: int, message: str) -> None:
     LogEntry.objects.log_actions(cast("int", request.user.pk), [run], flag, message, single_object=True)
 
 

@@ -1,13 +1,17 @@
 """Figures and states as the screens word them."""
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from django import template
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from runs.choices import ACTIVE, RecordState, RunState
+from projects.models import Project
+from runs import ledger
+from runs.choices import ACTIVE, RecordState, RunKind, RunState
+from runs.ledger import Scope
 from runs.models import Run
 
 register = template.Library()
@@ -33,6 +37,25 @@ RECORD_COLOURS: Mapping[str, str] = {
     "conflict": "warning",
     "rolled_back": "",
 }
+UNDOING_LABELS: Mapping[str, str] = {
+    "updated": "Restored",
+    "deferred": "Still pointed at",
+    "rejected": "Refused",
+    "skipped": "Deleted meanwhile",
+    "conflicts": "Conflicts, left alone",
+    "read": "Gathered",
+    "loaded": "Taken back",
+    "reading": "gathering",
+    "loading": "taking back",
+}
+"""What counts and phases of a run are called where it is a rollback."""
+LISTED: Mapping[str, str] = {
+    "deferred": RecordState.DEFERRED,
+    "rejected": RecordState.REJECTED,
+    "skipped": RecordState.SKIPPED,
+    "conflicts": RecordState.CONFLICT,
+}
+"""A count of a run → the state in which its records are listed."""
 MINUTE, HOUR, DAY = 60, 3600, 86400
 
 
@@ -88,6 +111,50 @@ def record_badge(state: str) -> SafeString:
     """A record's state; “pending” has no row in the ledger and so no choice of its own."""
     label = RecordState(state).label if state in RecordState.values else "Pending"
     return format_html('<span class="mf-badge {}">{}</span>', RECORD_COLOURS.get(state, "info"), label)
+
+
+@register.filter
+def outcome(name: str, run: Run) -> str:
+    """A count or phase in the words of the run's kind: “updated” is “Restored” in a rollback."""
+    if run.kind == RunKind.ROLLBACK:
+        return UNDOING_LABELS.get(name, name.capitalize())
+    return name.capitalize()
+
+
+@register.filter
+def listed_as(name: str, run: Run) -> str:
+    """The state under which the records of a count are listed; blank where no list has them."""
+    if run.kind == RunKind.ROLLBACK and name in {"deleted", "updated"}:
+        return RecordState.ROLLED_BACK
+    return LISTED.get(name, "")
+
+
+@register.filter
+def tried_what(run: Run) -> str:
+    """What a retry was limited to: “all that was due”, “record 0011”, “cause too_long”."""
+    scope = Scope.of(run.scope)
+    parts = [
+        _named("record", scope.source_ids),
+        _named("cause", scope.codes),
+        f"{len(scope.objects)} object{'' if len(scope.objects) == 1 else 's'}" if scope.objects else "",
+    ]
+    return " of ".join(part for part in parts if part) or "all that was due"
+
+
+def _named(noun: str, names: tuple[str, ...]) -> str:
+    return f"{noun} {names[0]}" if len(names) == 1 else f"{len(names)} {noun}s" if names else ""
+
+
+@register.simple_tag
+def read_up_to(project: Project) -> Mapping[int, datetime]:
+    """Object id → the latest change of the source that was brought; absent where none is known."""
+    return ledger.watermarks([chosen.pk for chosen in project.project_objects.all()])
+
+
+@register.filter
+def known_at(mapping: Mapping[Any, Any], key: Any) -> Any:
+    """As ``at``, and None where the mapping does not have the key."""
+    return mapping.get(key)
 
 
 @register.filter

@@ -1,12 +1,12 @@
 """``manage.py rollback RUN``: preview taking a run back, then do it with the preview's code."""
 
-import hashlib
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from runs import drivers, reports, services
+from runs import drivers, previews
 from runs.models import Run
+from runs.previews import PreviewStale, Stake
 from runs.services import RunRefused
 
 
@@ -27,14 +27,16 @@ class Command(BaseCommand):
         run = Run.objects.filter(pk=options["run"]).first()
         if run is None:
             raise CommandError(f"There is no run {options['run']}.")
-        code = self._preview(run)
-        if not options["confirm"]:
-            self.stdout.write(f"To take this back: manage.py rollback {run.pk} --confirm {code}")
-            return
-        if options["confirm"] != code:
-            raise CommandError("The code is not that of this preview: look at the figures above and confirm those.")
         try:
-            rollback = services.start_rollback(run)
+            code = self._preview(run)
+            if not options["confirm"]:
+                self.stdout.write(f"To take this back: manage.py rollback {run.pk} --confirm {code}")
+                return
+            rollback = previews.confirm(run, options["confirm"])
+        except PreviewStale as stale:
+            raise CommandError(
+                "The code is not that of this preview: look at the figures above and confirm those."
+            ) from stale
         except RunRefused as refused:
             raise CommandError(str(refused)) from refused
         if options["queue"]:
@@ -46,11 +48,19 @@ class Command(BaseCommand):
 
     def _preview(self, run: Run) -> str:
         """Print what the run did, per object; the code stands for just these figures."""
-        lines = [
-            f"{item.target}: {item.created:,} created (would be deleted), {item.updated:,} changed (would be restored)"
-            for item in reversed(reports.figures(run).objects)
-        ]
+        seen = previews.preview(run)
         self.stdout.write(f"{run} of {run.project} into {run.project.target}:")
-        for line in lines:
-            self.stdout.write(f"  {line}")
-        return hashlib.sha256("\n".join([str(run.pk), run.state, *lines]).encode()).hexdigest()[:8]
+        for stake in seen.stakes:
+            self.stdout.write(f"  {_line(stake)}")
+        return seen.code
+
+
+def _line(stake: Stake) -> str:
+    parts = [f"{stake.created:,} created (would be deleted)", f"{stake.updated:,} changed (would be restored)"]
+    if stake.waiting:
+        parts.append(f"{stake.waiting:,} written without their parent (would be deleted or restored)")
+    if stake.later:
+        parts.append(f"{stake.later:,} of them written again by a later run (would be left alone)")
+    if stake.taken:
+        parts.append(f"{stake.taken:,} of them taken back already")
+    return f"{stake.target}: {', '.join(parts)}"
