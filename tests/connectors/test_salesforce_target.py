@@ -408,7 +408,8 @@ def test_children_of_one_parent_are_sent_side_by_side(
 
 @SIZES
 def test_each_refusal_names_code_field_and_what_to_do(org: Running, target: SalesforceTarget, size: int) -> None:
-    org.control.upsert(RULE, [{"Name": "Owner of the code", "Code__c": "taken"}])
+    [known] = org.control.upsert(RULE, [{"Name": "Owner of the code", "Code__c": "taken"}])
+    nobody = known[:3] + "999999999999"
     org.control.add_rule(RULE, formula="Hours__c < 0", message="Hours cannot be negative")
     key = pl.col(KEY)
     frame = rules(
@@ -416,7 +417,7 @@ def test_each_refusal_names_code_field_and_what_to_do(org: Running, target: Sale
         Status__c=pl.when(key == "rule-0").then(pl.lit("Nope")).otherwise(pl.lit("Live")),
         Code__c=pl.when(key == "rule-1").then(pl.lit("taken")),
         Hours__c=pl.when(key == "rule-2").then(-1).otherwise(1).cast(pl.Decimal(18, 2)),
-        Parent__c=pl.when(key == "rule-3").then(pl.lit("a01000000000000AAA")),
+        Parent__c=pl.when(key == "rule-3").then(pl.lit(nobody)),
         Name=pl.when(key == "rule-4").then(pl.lit("x" * 81)).otherwise(pl.lit("fine")),
     )
     try:
@@ -565,6 +566,13 @@ def test_details_that_go_with_their_master_are_deleted(org: Running, target: Sal
     details = [str(row["Id"]) for row in records_of(org, BREAKPOINT, "Id")]
     assert outcomes(target.delete(RULE, parents)) == {"deleted": 2}
     assert outcomes(target.delete(BREAKPOINT, details)) == {"unchanged": 6}
+
+
+def test_an_id_of_another_object_deletes_nothing(org: Running, target: SalesforceTarget) -> None:
+    parents = target.write(RULE, rules(1), key=KEY).frame["target_id"].to_list()
+    target.write(BREAKPOINT, children(parents, 2), key=KEY)
+    assert outcomes(target.delete(BREAKPOINT, parents)) == {"unchanged": 1}
+    assert len(records_of(org, RULE, "Id")) == 1
 
 
 def test_calls_are_counted(org: Running, target: SalesforceTarget) -> None:
