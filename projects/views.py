@@ -56,7 +56,7 @@ def project_page(request: HttpRequest, project_id: int) -> HttpResponse:
     """What moves from where to where, how the last run went, and what can be done next."""
     project = _project(request, project_id)
     runs = _runs(request, project)
-    last = runs.annotate(planned=Count("steps")).filter(planned__gt=0).first()
+    last = runs.annotate(planned=Count("steps")).filter(planned__gt=0).order_by("-pk").first()
     outcomes = UNDOINGS if last and last.undoes_id else OUTCOMES
     return page(
         request,
