@@ -14,7 +14,7 @@ from selenium.webdriver.support.wait import WebDriverWait
 
 from connectors import registry
 from projects.models import Project
-from runs import drivers
+from runs import drivers, services
 from runs.choices import RunState
 from runs.engine import coordinator
 from runs.models import Run
@@ -94,6 +94,38 @@ def test_start_a_run_watch_it_finish_and_open_a_failed_record(
     assert "Account 1" in content(browser)
 
 
+def test_a_run_is_rolled_back_and_a_record_tried_again(
+    browser: Chrome, live_server: LiveServer, project: Project
+) -> None:
+    run = done(project)
+    world = WORLDS["world"]
+    next(row for row in world.rows["account"].values() if row["name"] == "Account 3")["name"] = "Changed by hand"
+    log_in(browser, live_server)
+    browser.get(live_server.url + reverse("admin:runs_run_change", args=[run.pk]))
+    press(browser, "Roll back…")
+    assert "Would be deleted" in content(browser)
+    press(browser, f"Roll back {run}")
+    undoing = Run.objects.get(undoes=run)
+    wait(browser, lambda: f"Rollback of {run}" in content(browser))
+    drivers.drive_here(undoing.pk)
+    wait(browser, lambda: "Completed with record errors" in content(browser))
+    assert "Taken back" in content(browser)
+    assert [row["name"] for row in world.rows["account"].values()] == ["Changed by hand"]
+
+    browser.find_element(By.CSS_SELECTOR, "a[href*='state=conflict']").click()
+    wait(browser, lambda: "1 record" in content(browser))
+    browser.find_element(By.LINK_TEXT, "A3").click()
+    wait(browser, lambda: "we wrote Account 3, the target holds Changed by hand" in content(browser))
+
+    world.refuse = lambda *_: None
+    place = reverse("records:page", args=[project.pk, run.steps.get().object_id])
+    browser.get(f"{live_server.url}{place}?id=A1")
+    press(browser, "Try again")
+    wait(browser, lambda: "Retry of record A1" in content(browser))
+    drivers.drive_here(Run.objects.latest("pk").pk)
+    wait(browser, lambda: "All 1 records are in the target" in content(browser))
+
+
 def test_the_target_is_asked_without_leaving_the_page(
     browser: Chrome, live_server: LiveServer, project: Project
 ) -> None:
@@ -147,6 +179,8 @@ return faults;
 def test_pages_can_be_used_by_everybody(browser: Chrome, live_server: LiveServer, project: Project, width: int) -> None:
     """Landmarks, names, labels, scopes; and no page wider than the screen."""
     run = done(project)
+    undone = services.start_rollback(run)
+    drivers.drive_here(undone.pk)
     log_in(browser, live_server)
     browser.execute_cdp_cmd(
         "Emulation.setDeviceMetricsOverride",
@@ -160,6 +194,9 @@ def test_pages_can_be_used_by_everybody(browser: Chrome, live_server: LiveServer
         reverse("admin:runs_run_events", args=[run.pk]),
         reverse("admin:runs_workerhost_changelist"),
         reverse("admin:runs_run_start", args=[project.pk]),
+        reverse("admin:runs_run_delta", args=[project.pk]),
+        reverse("admin:runs_run_rollback", args=[run.pk]),
+        reverse("admin:runs_run_change", args=[undone.pk]),
         reverse("admin:projects_project_change", args=[project.pk]),
         reverse("admin:projects_project_objects", args=[project.pk]),
         reverse("admin:projects_project_add"),
