@@ -27,7 +27,7 @@ from runs.leases import Lease
 from runs.models import Finding
 
 OUTCOME_COLUMNS = ("source_id", "part", "state", "target_id", "key", "hash", "code", "reason")
-UNDONE_COLUMNS = ("source_id", "part", "state", "code", "reason", "gone")
+UNDONE_COLUMNS = ("source_id", "part", "state", "code", "reason", "gone", "hash", "undoes")
 FINDING_COLUMNS = ("source_id", "part", "field", "value", "rule", "message", "severity")
 KNOWN_SCHEMA = {
     **dict.fromkeys(("source_id", "part", "target_id", "key", "hash", "state"), pl.String),
@@ -199,28 +199,40 @@ def undone(
 ) -> None:
     """Commit what became of records that were taken back, as ``record`` does.
 
-    ``outcomes`` has ``source_id, part, state, code, reason`` and ``gone`` (Boolean): gone records leave the
-    id map. Whatever was rolled back loses its hash, so that a later run writes it again.
+    ``outcomes`` has ``source_id, part, state, code, reason``, ``gone`` (Boolean), ``hash`` and ``undoes`` (the
+    chunk that is taken back, Int64). Gone records leave the id map and lose their hash, so that a later run
+    writes them again. A restored record that an earlier run wrote stands as that run left it: loaded, with the
+    hash of what it holds and without the chunks that were taken back, so that the earlier run can be taken
+    back too. One that was there before us is not ours any more.
     """
     with transaction.atomic(), connection.cursor() as cursor:
         _settle_loaded(chunk, counts, relinked=relinked is not None)
         cursor.execute(
             """CREATE TEMP TABLE IF NOT EXISTS ledger_undone (source_id text, part text, state text, code text,
-               reason text, gone boolean)"""
+               reason text, gone boolean, hash uuid, undoes bigint)"""
         )
         cursor.execute("TRUNCATE ledger_undone")
         copy_frame(cursor.cursor, sql.Identifier("ledger_undone"), outcomes.select(UNDONE_COLUMNS))
         cursor.execute(
             """UPDATE runs_trackedrecord known
-                  SET state = u.state, code = u.code, reason = u.reason, run_id = %s,
+                  SET state = CASE WHEN u.again THEN 'loaded' ELSE u.state END,
+                      code = u.code, reason = u.reason, run_id = %(run)s,
                       target_id = CASE WHEN u.gone THEN NULL ELSE known.target_id END,
-                      hash = CASE WHEN u.state = 'rolled_back' THEN NULL ELSE known.hash END,
-                      chunks = CASE WHEN known.chunks @> ARRAY[%s::bigint] THEN known.chunks
-                                    ELSE known.chunks || %s::bigint END
-                 FROM ledger_undone u
-                WHERE known.project_id = %s AND known.object_id = %s
+                      hash = CASE WHEN u.again THEN u.hash WHEN u.state = 'rolled_back' THEN NULL ELSE known.hash END,
+                      chunks = CASE WHEN u.again THEN u.earlier
+                                    WHEN known.chunks @> ARRAY[%(chunk)s::bigint] THEN known.chunks
+                                    ELSE known.chunks || %(chunk)s::bigint END
+                 FROM (SELECT o.*, e.earlier,
+                              o.state = 'rolled_back' AND NOT o.gone AND cardinality(e.earlier) > 0 AS again
+                         FROM ledger_undone o
+                         JOIN runs_trackedrecord r
+                           ON r.project_id = %(project)s AND r.object_id = %(object)s
+                          AND r.source_id = o.source_id AND r.part = o.part
+                        CROSS JOIN LATERAL (SELECT ARRAY(SELECT c FROM unnest(r.chunks) WITH ORDINALITY AS t (c, n)
+                                                          WHERE c < o.undoes ORDER BY n) AS earlier) e) u
+                WHERE known.project_id = %(project)s AND known.object_id = %(object)s
                   AND known.source_id = u.source_id AND known.part = u.part""",
-            [place.run_id, chunk.id, chunk.id, place.project_id, place.object_id],
+            {"run": place.run_id, "chunk": chunk.id, "project": place.project_id, "object": place.object_id},
         )
         _replace_findings(place, chunk.id, Finding.Phase.LOAD, findings, of=relinked)
 

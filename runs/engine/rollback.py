@@ -115,7 +115,9 @@ def prove(session: Session, lease: Lease) -> None:
     bench = session.bench(chunk.step_id)
     records = payload.unpack(chunk.payload, purpose=payload.PAYLOAD)
     known = ledger.known(bench.place, records["source_id"])
-    undone = records.join(known.filter(pl.col("state") == RecordState.ROLLED_BACK), on="source_id", how="semi")
+    # A restored record that an earlier run wrote stands as loaded again.
+    ended = known.filter(pl.col("state").is_in([RecordState.ROLLED_BACK, RecordState.LOADED]))
+    undone = records.join(ended, on="source_id", how="semi")
     before = _images(records)
     restored = before.join(undone, on="key", how="semi")
     now = session.target.fetch(
@@ -222,7 +224,7 @@ def _restore(session: Session, bench: Bench, records: pl.DataFrame, before: pl.D
         return _outcome(records, RecordState.ROLLED_BACK, code="", reason=pl.lit(""), count="updated")
     key = bench.mapping.key
     answers = session.target.write(bench.entity, images.rename({"key": key}), key=key).frame
-    told = records.join(answers.drop("target_id"), on="key", how="left")
+    told = records.join(answers.drop("target_id"), on="key", how="left").join(fingerprints(bench, images), on="key")
     kept = told.filter(pl.col("outcome") == Outcome.REJECTED)
     done = told.filter(pl.col("outcome") != Outcome.REJECTED)
     return pl.concat(
@@ -300,6 +302,8 @@ def _outcome(
         pl.lit(code).alias("code"),
         reason.cast(pl.String).alias("reason"),
         pl.lit(gone).alias("gone"),
+        (pl.col("held") if "held" in records.columns else pl.lit(None, pl.String)).alias("hash"),
+        pl.col("undoes"),
         pl.lit(count).alias("count"),
     )
 

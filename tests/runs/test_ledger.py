@@ -139,9 +139,7 @@ def test_a_record_keeps_where_it_is_when_it_is_refused_later(step: Step, chunk: 
 def test_recording_a_chunk_again_changes_nothing_more(step: Step, chunk: Chunk) -> None:
     """As after a crash between our commit and the worker's learning of it."""
     for _ in range(2):
-        ledger.record(
-            lease_of(CHUNK), place_of(step), outcomes("A1", "A2"), findings("A2"), TWO_CREATED
-        )
+        ledger.record(lease_of(CHUNK), place_of(step), outcomes("A1", "A2"), findings("A2"), TWO_CREATED)
     assert list(TrackedRecord.objects.values_list("chunks", flat=True)) == [[chunk.pk]] * 2
     assert Finding.objects.count() == 1
 

@@ -90,6 +90,31 @@ def test_an_older_run_does_not_undo_what_a_later_one_wrote(world: World, project
     assert later.state == RunState.COMPLETED
 
 
+def test_runs_are_taken_back_one_after_the_other(world: World, project: Project) -> None:
+    family(world, project)
+    first = drive(services.start_run(project))
+    world.records["Contact"][0]["Name"] = "Later"
+    second = drive(services.start_run(project))
+    assert outcome(drive(services.start_rollback(second))) == {"updated": 1}
+    record = tracked(project, "Contact")["C0"]
+    assert record.state == RecordState.LOADED
+    run = drive(services.start_rollback(first))
+    assert outcome(run) == {"deleted": 9}
+    assert run.state == RunState.COMPLETED
+    assert snapshot(world) == {}
+
+
+def test_a_record_that_was_there_before_us_is_not_ours_after_a_rollback(world: World, project: Project) -> None:
+    family(world, project, accounts=1, contacts=0)
+    world.rows["account"]["A0"] = {"target_id": "77", "source_id": "A0", "name": "Theirs", "parentid": None}
+    loaded = drive(services.start_run(project))
+    assert totals(loaded) == {"read": 1, "updated": 1}
+    assert outcome(drive(services.start_rollback(loaded))) == {"updated": 1}
+    assert world.rows["account"]["A0"]["name"] == "Theirs"
+    record = tracked(project, "Account")["A0"]
+    assert (record.state, record.hash) == (RecordState.ROLLED_BACK, None)
+
+
 @pytest.mark.parametrize("moment", ["before_write", "after_write"])
 def test_an_interrupted_rollback_goes_on_and_counts_right(world: World, project: Project, moment: str) -> None:
     family(world, project)
