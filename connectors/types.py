@@ -17,7 +17,7 @@ import polars as pl
 
 from connectors.errors import ContractChanged
 
-JsonScalar: TypeAlias = None | bool | int | float | str
+JsonScalar: TypeAlias = bool | int | float | str | None
 Cursor: TypeAlias = Mapping[str, JsonScalar]
 """Where reading continues. Written by a source, stored by the engine as JSON, read back by the same
 source; nobody else looks inside."""
@@ -216,7 +216,11 @@ class WriteResult:
         missing = asked.filter(~asked.is_in(frame["key"].implode()))
         extra = frame.filter(~pl.col("key").is_in(asked.implode()))["key"]
         doubled = frame.filter(pl.col("key").is_duplicated())["key"].unique()
-        for what, found in (("no result for", missing), ("results nobody asked for:", extra), ("several results for", doubled)):
+        for what, found in (
+            ("no result for", missing),
+            ("results nobody asked for:", extra),
+            ("several results for", doubled),
+        ):
             if len(found):
                 sample = ", ".join(found.head(5).to_list())
                 raise ContractChanged(

@@ -6,6 +6,10 @@ MIB = 1024 * KIB
 BLOCK_BYTES = 4 * MIB
 """Bytes of a text file parsed at once; peak memory is a small multiple of it."""
 
+COUNTED_BYTES = 32 * MIB
+"""Bytes of a text file up to which its records are counted beforehand; of a larger one that would take
+seconds in which it could as well be loaded."""
+
 MAX_RECORD_BYTES = 16 * MIB
 """Bytes of one CSV record. Salesforce's longest text field holds 131,072 characters; a longer record
 means a quotation mark that is never closed."""

@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property
+from io import SEEK_END
 from typing import BinaryIO, Protocol
 
 import polars as pl
 
 from connectors.clients.workbook import delimited, inference
 from connectors.clients.workbook.encoding import Encoding
-from connectors.clients.workbook.limits import INFERENCE_BYTES
+from connectors.clients.workbook.limits import COUNTED_BYTES, INFERENCE_BYTES
 from connectors.clients.workbook.sobject_tree import ID_FIELD, TreeEntity
 from connectors.errors import InputInvalid
 from connectors.types import Cursor, FieldInfo, FieldType, Page
@@ -34,8 +35,8 @@ class Table(Protocol):
     def fields(self) -> tuple[FieldInfo, ...]:
         """Its fields, typed by their values; reads the file."""
 
-    def count(self) -> int:
-        """Its records; reads the file."""
+    def count(self) -> int | None:
+        """Its records, or None where counting takes as long as reading."""
 
     def pages(self, fields: Sequence[str], cursor: Cursor | None) -> Iterator[Page]:
         """See ``Source.read``. ``fields`` it does not have come as columns of nulls."""
@@ -81,8 +82,11 @@ class DelimitedTable:
             return (FieldInfo(ROW_FIELD, FieldType.INTEGER, label="Row", required=True, unique=True), *found)
         return found
 
-    def count(self) -> int:
+    def count(self) -> int | None:
         with self._open() as file:
+            if file.seek(0, SEEK_END) > COUNTED_BYTES:
+                return None
+            file.seek(0)
             return sum(block.frame.height for block in delimited.blocks(file, self._layout, self.label))
 
     def pages(self, fields: Sequence[str], cursor: Cursor | None) -> Iterator[Page]:
@@ -182,7 +186,7 @@ class TreeTable:
         return self._entity.frame.height
 
     def pages(self, fields: Sequence[str], cursor: Cursor | None) -> Iterator[Page]:
-        total = self.count()
+        total = self._entity.frame.height
         if cursor is not None and cursor["records"] != total:
             raise InputInvalid(f"The files of {self.label} have changed since reading began. Start the run anew.")
         start = int(cursor["row"] or 0) if cursor else 0
