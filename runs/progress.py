@@ -23,7 +23,7 @@ LONG_WINDOW = 300.0
 LEAST_EVIDENCE = 5.0
 """Seconds of work under which no pace is named: it would jump about."""
 HOST_SILENT_SECONDS = 60
-COUNTED = tuple(dict.fromkeys((*OUTCOMES, *UNDOINGS)))
+COUNTED = tuple(dict.fromkeys((OUTCOMES[0], *UNDOINGS, *OUTCOMES)))
 """Every count of a chunk; a run shows those of its kind."""
 
 

@@ -272,7 +272,7 @@ def _may(request: HttpRequest, run: Run) -> dict[str, bool]:
         "resume": allowed and run.state in RESUMABLE,
         "cancel": allowed and run.state in OPEN and run.state != RunState.CANCELLING,
         "start": allowed and run.state not in OPEN,
-        "retry": allowed and run.state not in OPEN,
+        "retry": allowed and run.state not in OPEN and run.kind in UNDOABLE,
         "rollback": run.state not in OPEN
         and run.kind in UNDOABLE
         and request.user.has_perm("runs.rollback_run")

@@ -42,7 +42,7 @@ UNDOING_LABELS: Mapping[str, str] = {
     "deferred": "Still pointed at",
     "rejected": "Refused",
     "skipped": "Deleted meanwhile",
-    "conflicts": "Conflicts, left alone",
+    "conflicts": "Conflicts",
     "read": "Gathered",
     "loaded": "Taken back",
     "reading": "gathering",

@@ -152,7 +152,7 @@ def test_a_rollback_is_previewed_confirmed_and_worded_as_one(loaded: Run, boss: 
     shown = text(boss, page_of(run))
     words = plain(shown)
     assert f"Rollback of Run {loaded.pk}" in words
-    assert re.search(r"Deleted 7 .*Restored 0 .*Deleted meanwhile 1 .*Conflicts, left alone 1", words)
+    assert re.search(r"Deleted 7 .*Restored 0 .*Deleted meanwhile 1 .*Conflicts 1", words)
     assert "9 gathered · 9 taken back" in words
     assert "Created" not in words
     assert "Loaded" not in words
@@ -387,7 +387,7 @@ def test_the_project_counts_in_the_words_of_its_last_run(loaded: Run, boss: Clie
     run = confirmed(boss, loaded)
     words = plain(text(boss, address))
     assert f"figures of {run}, rollback" in words
-    assert "Read Deleted Restored" in words
+    assert "Gathered Deleted Restored" in words
 
 
 # --- Who wins -------------------------------------------------------------------------------------------------

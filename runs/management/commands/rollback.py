@@ -58,7 +58,7 @@ class Command(BaseCommand):
 def _line(stake: Stake) -> str:
     parts = [f"{stake.created:,} created (would be deleted)", f"{stake.updated:,} changed (would be restored)"]
     if stake.waiting:
-        parts.append(f"{stake.waiting:,} written without their parent (would be deleted or restored)")
+        parts.append(f"{stake.waiting:,} waiting for a parent (deleted or restored if written)")
     if stake.later:
         parts.append(f"{stake.later:,} of them written again by a later run (would be left alone)")
     if stake.taken:
