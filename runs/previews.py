@@ -22,9 +22,9 @@ class PreviewStale(RunRefused):
 class Stake:
     """What is at stake of one object; all are numbers of records.
 
-    ``created`` and ``updated`` are what the run did, which would be deleted and restored; ``waiting``
-    lack a parent that never came: those of them that are in the target are deleted or restored with the others. Of all these, ``later``
-    were written again by a later run and would be left alone, ``taken`` were taken back already.
+    ``created`` and ``updated`` are what the run did, which would be deleted and restored; ``waiting`` lack a
+    parent that never came: those of them that are in the target are deleted or restored with the others. Of all
+    these, ``later`` were written again by a later run and would be left alone, ``taken`` were taken back already.
     """
 
     object_id: int
