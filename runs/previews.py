@@ -114,13 +114,14 @@ def _since(undone: Run) -> Mapping[int, tuple[int, int]]:
     """Object id → how many of the run's records a later run wrote, and how many were taken back."""
     with connection.cursor() as cursor:
         cursor.execute(
-            """SELECT r.object_id,
-                      count(*) FILTER (WHERE r.state <> 'rolled_back' AND r.target_id IS NOT NULL),
+            """WITH mine AS MATERIALIZED (
+                   SELECT array_agg(c.id) AS ids FROM runs_chunk c WHERE c.run_id = %(run)s AND c.before IS NOT NULL)
+               SELECT r.object_id,
+                      count(*) FILTER (WHERE r.state <> 'rolled_back' AND r.target_id IS NOT NULL
+                                         AND r.chunks[cardinality(r.chunks)] <> ALL(mine.ids)),
                       count(*) FILTER (WHERE r.state = 'rolled_back')
-                 FROM runs_trackedrecord r
-                WHERE r.project_id = %(project)s AND r.run_id <> %(run)s
-                  AND r.chunks && ARRAY(SELECT c.id FROM runs_chunk c
-                                         WHERE c.run_id = %(run)s AND c.before IS NOT NULL)
+                 FROM runs_trackedrecord r, mine
+                WHERE r.project_id = %(project)s AND r.run_id <> %(run)s AND r.chunks && mine.ids
                 GROUP BY r.object_id""",
             {"project": undone.project_id, "run": undone.pk},
         )

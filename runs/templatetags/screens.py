@@ -124,7 +124,7 @@ def outcome(name: str, run: Run) -> str:
 @register.filter
 def listed_as(name: str, run: Run) -> str:
     """The state under which the records of a count are listed; blank where no list has them."""
-    if run.kind == RunKind.ROLLBACK and name in {"deleted", "updated"}:
+    if run.kind == RunKind.ROLLBACK and name == "deleted":
         return RecordState.ROLLED_BACK
     return LISTED.get(name, "")
 

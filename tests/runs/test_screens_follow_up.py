@@ -188,6 +188,18 @@ def test_the_preview_counts_what_was_taken_back_already(loaded: Run, boss: Clien
     assert "9 of these were taken back by an earlier rollback" in plain(text(boss, page_of(loaded, "rollback")))
 
 
+def test_a_record_that_was_restored_is_the_earlier_runs_again(loaded: Run, boss: Client, world: World) -> None:
+    world.records["Contact"][0]["Name"] = "Later"
+    later = drive(services.start_run(loaded.project))
+    assert previews.preview(loaded).later == 1
+    restored = confirmed(boss, later)
+    assert "state=rolled_back" not in text(boss, page_of(restored))
+    seen = previews.preview(loaded)
+    assert (seen.created, seen.later, seen.taken) == (9, 0, 0)
+    confirmed(boss, loaded)
+    assert not any(world.rows.values())
+
+
 def test_what_waits_in_the_target_is_part_of_the_preview(troubled: Run) -> None:
     seen = previews.preview(troubled)
     assert [(stake.source, stake.created, stake.waiting) for stake in seen.stakes] == [
