@@ -1,10 +1,13 @@
 """The rival dlt, in a virtual environment of its own: load the file by key, print one JSON object.
 
-    python dlt_load.py rows|arrow FILE DSN FOLDER
+    python dlt_load.py rows|arrow [tuned] FILE DSN FOLDER
 
-Settings are those that dlt's own pages on speed advise (https://dlthub.com/docs/reference/performance,
-https://dlthub.com/docs/dlt-ecosystem/destinations/postgres): pages instead of rows, the format that loads
-fastest, as many normalizing processes as there are cores, files small enough to be worked on side by side.
+As it comes, dlt merges by its default strategy, in its default format (for Arrow that of the plain
+``dlt[postgres]``, which has no ADBC driver), and takes rows one by one. Tuned are the settings that its own
+pages on speed advise (https://dlthub.com/docs/reference/performance,
+https://dlthub.com/docs/dlt-ecosystem/destinations/postgres): pages instead of rows, the strategy and the format
+that load fastest, as many normalizing processes as there are cores, files small enough to be worked on side by
+side.
 """
 
 import csv
@@ -23,22 +26,27 @@ FILE_ROWS = 100_000
 STRATEGY = "upsert"
 FORMATS = {"rows": "csv", "arrow": "parquet"}
 """The fastest of those that the destination takes, tried one by one (docs/benchmarks.md)."""
+PLAIN_FORMATS = {"rows": "insert_values", "arrow": "csv"}
+"""What ``dlt[postgres]`` chooses by itself where the ADBC driver is not installed."""
 
 
-def main(mode: str, file: str, dsn: str, folder: str) -> None:
-    os.environ.update(_settings(folder))
+def main(mode: str, *rest: str) -> None:
+    tuned = rest[0] == "tuned"
+    file, dsn, folder = rest[1:] if tuned else rest
+    os.environ.update(_settings(folder) | (_advised() if tuned else {}))
     import dlt  # noqa: PLC0415 - reads its settings when imported
     from dlt.destinations import postgres  # noqa: PLC0415
 
+    pages = _rows(Path(file)) if tuned else (record for page in _rows(Path(file)) for record in page)
     records = dlt.resource(
-        _rows(Path(file)) if mode == "rows" else _batches(Path(file)),
+        pages if mode == "rows" else _batches(Path(file)),
         name="accounts",
         primary_key="Id",
-        write_disposition={"disposition": "merge", "strategy": STRATEGY},
+        write_disposition={"disposition": "merge", "strategy": STRATEGY} if tuned else "merge",
     )
     pipeline = dlt.pipeline("bench", destination=postgres(credentials=dsn), dataset_name="loaded", pipelines_dir=folder)
     started = time.perf_counter()
-    pipeline.run(records, loader_file_format=FORMATS[mode])
+    pipeline.run(records, loader_file_format=(FORMATS if tuned else PLAIN_FORMATS)[mode])
     seconds = time.perf_counter() - started
     with pipeline.sql_client() as client:
         [[rows]] = client.execute_sql("SELECT count(*) FROM accounts")
@@ -46,11 +54,12 @@ def main(mode: str, file: str, dsn: str, folder: str) -> None:
 
 
 def _settings(folder: str) -> dict[str, str]:
+    return {"DLT_DATA_DIR": folder, "RUNTIME__DLTHUB_TELEMETRY": "false", "RUNTIME__LOG_LEVEL": "ERROR"}
+
+
+def _advised() -> dict[str, str]:
     cores = str(os.cpu_count() or 1)
     return {
-        "DLT_DATA_DIR": folder,
-        "RUNTIME__DLTHUB_TELEMETRY": "false",
-        "RUNTIME__LOG_LEVEL": "ERROR",
         "DATA_WRITER__BUFFER_MAX_ITEMS": str(PAGE_ROWS),
         "DATA_WRITER__FILE_MAX_ITEMS": str(FILE_ROWS),
         "NORMALIZE__WORKERS": cores,

@@ -13,8 +13,14 @@ import psycopg
 from django.db import connection
 
 OURS = "engine"
-TARGETS = {"copy": 0.5, "dlt rows": 10.0, "dlt arrow": 1.5}
-"""Rival → how many times as fast as it we want to be at least."""
+TARGETS: dict[str, float | None] = {
+    "copy": 0.5,
+    "dlt rows": 10.0,
+    "dlt arrow": 1.5,
+    "dlt rows tuned": None,
+    "dlt arrow tuned": None,
+}
+"""Rival → how many times as fast as it we want to be at least; None where it is only shown."""
 MEMORY_TARGET_MIB = 50.0
 """How much more memory a worker may take for the large file than for the small one."""
 
@@ -47,11 +53,11 @@ class Ratio:
 
     rival: str
     times: float
-    target: float
+    target: float | None
 
     @property
     def met(self) -> bool:
-        return self.times >= self.target
+        return self.target is None or self.times >= self.target
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,11 +59,13 @@ def dlt_installed() -> bool:
 def dlt(mode: str, file: Path, database: str, *, rows: int) -> DltLoaded:
     """Load the file by key with dlt, from Python ``rows`` or from ``arrow`` batches, into a table of its own making.
 
+    ``mode`` ends in ``tuned`` for the settings that dlt's own pages advise; else dlt is as it comes.
+
     Raises BenchFailed where it does not load every row.
     """
     script = Path(__file__).with_name("dlt_load.py")
     with tempfile.TemporaryDirectory(prefix="bench-dlt-") as work:
-        command = [str(settings.BASE_DIR / DLT_PYTHON), str(script), mode, str(file), _address(database), work]
+        command = [str(settings.BASE_DIR / DLT_PYTHON), str(script), *mode.split(), str(file), _address(database), work]
         done = subprocess.run(command, capture_output=True, check=False, timeout=DLT_SECONDS, cwd=work)
     if done.returncode:
         raise BenchFailed(f"dlt failed ({mode}): {done.stderr.decode(errors='replace')[-2000:]}")

@@ -48,7 +48,9 @@ def _print(found: Report) -> None:
     table = Table(title=f"{found.rows:,} accounts of {found.columns} columns; {found.machine}")
     for name in ("contestant", "seconds", "records/s", "engine is as fast", "wanted"):
         table.add_column(name, justify="left" if name == "contestant" else "right")
-    speeds = {ratio.rival: (f"{ratio.times:.2f} ×", f"{ratio.target:g} ×") for ratio in found.ratios}
+    speeds = {
+        ratio.rival: (f"{ratio.times:.2f} ×", f"{ratio.target:g} ×" if ratio.target else "–") for ratio in found.ratios
+    }
     for name in dict.fromkeys(timing.contestant for timing in found.timings):
         seconds = found.seconds(name)
         table.add_row(name, f"{seconds:.1f}", f"{found.rows / seconds:,.0f}", *speeds.get(name, ("", "")))
