@@ -287,7 +287,7 @@ def written_by(place: Place, chunk_id: int, source_ids: pl.Series) -> pl.DataFra
                  FROM runs_trackedrecord
                 WHERE project_id = %s AND object_id = %s AND part = %s AND source_id = ANY(%s::text[])
                   AND chunks @> ARRAY[%s::bigint] AND target_id IS NOT NULL AND state <> 'rolled_back'
-                  AND NOT (state IN ('rejected', 'skipped') AND chunks[cardinality(chunks)] = %s)""",
+                  AND NOT (state IN ('rejected', 'skipped', 'conflict') AND chunks[cardinality(chunks)] = %s)""",
             [
                 chunk_id, place.project_id, place.object_id, place.part, array_text(source_ids), chunk_id, chunk_id
             ],

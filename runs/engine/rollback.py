@@ -102,7 +102,7 @@ def delete_again(session: Session, lease: Lease) -> None:
     records = payload.unpack(chunk.payload, purpose=payload.PAYLOAD)
     known = ledger.known(bench.place, records["source_id"])
     waiting = records.join(known.filter(pl.col("state") == RecordState.DEFERRED), on="source_id", how="semi")
-    outcomes = _deleted(session, bench, waiting, refused=RecordState.REJECTED)
+    outcomes = _deleted(session, bench, waiting, last_try=True)
     earlier = {field.name: getattr(chunk, field.name) for field in fields(Counts)} | {"deferred": 0}
     added = _count(outcomes)
     total = Counts(**{name: count + getattr(added, name) for name, count in earlier.items()})
@@ -200,10 +200,12 @@ def _delete(session: Session, bench: Bench, records: pl.DataFrame, now: pl.DataF
         key = bench.mapping.key
         cut = linked.select(pl.col("key").alias(key), *(pl.lit(None, pl.String).alias(name) for name in links))
         session.target.write(bench.entity, cut, key=key)
-    return _deleted(session, bench, records, refused=RecordState.DEFERRED)
+    return _deleted(session, bench, records, last_try=False)
 
 
-def _deleted(session: Session, bench: Bench, records: pl.DataFrame, *, refused: RecordState) -> pl.DataFrame:
+def _deleted(session: Session, bench: Bench, records: pl.DataFrame, *, last_try: bool) -> pl.DataFrame:
+    """What the target refuses to delete waits until everything else is gone; after that it is a conflict, which
+    people settle, and not a record that is due to be loaded."""
     if not records.height:
         return _outcome(records, RecordState.ROLLED_BACK, code="", reason=pl.lit(""), count="deleted")
     answers = session.target.delete(bench.entity, records["target_id"].to_list()).frame
@@ -213,7 +215,13 @@ def _deleted(session: Session, bench: Bench, records: pl.DataFrame, *, refused: 
     return pl.concat(
         [
             _outcome(done, RecordState.ROLLED_BACK, code="", reason=pl.lit(""), count="deleted", gone=True),
-            _outcome(kept, refused, code="still_referenced", reason=pl.col("message"), count=str(refused)),
+            _outcome(
+                kept,
+                RecordState.CONFLICT if last_try else RecordState.DEFERRED,
+                code="still_referenced",
+                reason=pl.col("message"),
+                count="rejected" if last_try else "deferred",
+            ),
         ]
     )
 
@@ -230,7 +238,7 @@ def _restore(session: Session, bench: Bench, records: pl.DataFrame, before: pl.D
     return pl.concat(
         [
             _outcome(done, RecordState.ROLLED_BACK, code="", reason=pl.lit(""), count="updated"),
-            _outcome(kept, RecordState.REJECTED, code="not_restored", reason=pl.col("message"), count="rejected"),
+            _outcome(kept, RecordState.CONFLICT, code="not_restored", reason=pl.col("message"), count="rejected"),
         ]
     )
 

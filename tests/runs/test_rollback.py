@@ -104,6 +104,33 @@ def test_runs_are_taken_back_one_after_the_other(world: World, project: Project)
     assert snapshot(world) == {}
 
 
+def test_what_the_target_refuses_to_restore_is_a_conflict_and_not_due(world: World, project: Project) -> None:
+    family(world, project)
+    drive(services.start_run(project))
+    world.records["Contact"][0]["Name"] = "Later"
+    second = drive(services.start_run(project))
+    world.refuse = lambda _, row: "No." if row.get("name") == "C 0" else None
+    assert outcome(drive(services.start_rollback(second))) == {"rejected": 1}
+    assert (tracked(project, "Contact")["C0"].state, tracked(project, "Contact")["C0"].code) == (
+        RecordState.CONFLICT,
+        "not_restored",
+    )
+    with pytest.raises(services.RunRefused, match="Nothing is due"):
+        services.start_retry(project)
+
+
+def test_a_conflict_of_a_load_is_not_touched_by_its_rollback(world: World, project: Project) -> None:
+    family(world, project)
+    drive(services.start_run(project))
+    world.rows["contact"]["C0"]["name"] = "Edited by hand"
+    world.records["Contact"][0]["Name"] = "Changed in the source"
+    world.records["Contact"][1]["Name"] = "Changed too"
+    second = drive(services.start_run(project))
+    assert totals(second) == {"read": 9, "updated": 1, "unchanged": 7, "conflicts": 1}
+    assert outcome(drive(services.start_rollback(second))) == {"updated": 1}
+    assert world.rows["contact"]["C0"]["name"] == "Edited by hand"
+
+
 def test_a_record_that_was_there_before_us_is_not_ours_after_a_rollback(world: World, project: Project) -> None:
     family(world, project, accounts=1, contacts=0)
     world.rows["account"]["A0"] = {"target_id": "77", "source_id": "A0", "name": "Theirs", "parentid": None}
