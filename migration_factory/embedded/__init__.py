@@ -15,12 +15,16 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import psutil
 import psycopg
 from psycopg import pq, sql
 
 from migration_factory.embedded.place import PORT, ROLE, DatabaseUnavailable, Place, unwritable
 from migration_factory.embedded.processes import end_processes
 from migration_factory.embedded.start import START_SECONDS, start_server
+
+SILENCE_SECONDS = 3
+"""How long a server that is alive may give no answer before it is ended and started anew."""
 
 __all__ = [
     "DATABASE",
@@ -74,7 +78,7 @@ def ensure_running(var_dir: Path, *, disposable: bool = False) -> None:
         return
     with _held(place):
         _wait_while_busy(place)
-        if not _in_service(place):
+        if not _in_service(place) and not _comes_back(place):
             start_server(place, disposable=disposable)
         _create_database(place, DATABASE)
 
@@ -102,6 +106,25 @@ def stop(var_dir: Path) -> None:
 def _answer(place: Place) -> pq.Ping:
     """OK, REJECT (starting, stopping or recovering) or NO_RESPONSE."""
     return pq.Ping(pq.PGconn.ping(place.conninfo("postgres").encode()))
+
+
+def _comes_back(place: Place) -> bool:
+    """Whether a server that is alive but gives no answer gives one soon: after a crash of one of its processes it
+    begins anew, and for a moment nobody listens."""
+    deadline = time.monotonic() + SILENCE_SECONDS
+    while _postmaster_lives(place) and time.monotonic() < deadline:
+        time.sleep(0.1)
+        _wait_while_busy(place)
+        if _in_service(place):
+            return True
+    return False
+
+
+def _postmaster_lives(place: Place) -> bool:
+    try:
+        return psutil.pid_exists(int((place.data / "postmaster.pid").read_text().split()[0]))
+    except (FileNotFoundError, IndexError, ValueError):
+        return False
 
 
 def _in_service(place: Place) -> bool:

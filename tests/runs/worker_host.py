@@ -29,7 +29,7 @@ from tests.runs.checker import Expected, Row
 
 SECRET = "planted-password-8b1f"  # the server trusts everybody, so any password will do
 LEASE_SECONDS = 3
-PATIENCE = 120
+PATIENCE = 240
 T = TypeVar("T")
 
 
