@@ -224,11 +224,12 @@ class MemoryTarget(Target):
     slug = "memory"
     label = "Memory"
     capabilities = Capabilities(writes=True, rehearses=True, creates_schema=True)
-    tables: ClassVar[dict[int, dict[str, dict[str, Any]]]] = {}
+    # The context is kept with its table: the id of one that is gone would be given to another.
+    tables: ClassVar[dict[int, tuple[Context, dict[str, dict[str, Any]]]]] = {}
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
-        self._rows = self.tables.setdefault(id(context), {})
+        _, self._rows = self.tables.setdefault(id(context), (context, {}))
         self._made: set[str] = set()
 
     def check(self) -> Identity:
