@@ -89,7 +89,7 @@ def test_kills_at_random_moments_lose_and_double_nothing(host: Host, tmp_path: P
     started = time.monotonic()
     before: Mapping[str, Mapping[str, Row]] = {}
     host.start()
-    with worker_host.bed(tmp_path / "files", worker_host.source_rows(seed, companies=4_000, people=20_000)) as bed:
+    with worker_host.bed(tmp_path / "files", worker_host.source_rows(seed, companies=5_000, people=30_000)) as bed:
         while roles:
             run = services.start_run(bed.project, drivers=3)
             while finished(run) is None:
