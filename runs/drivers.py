@@ -19,6 +19,7 @@ from django_q.tasks import async_task
 
 from connectors.context import Clock, SystemClock
 from runs.choices import ACTIVE, RunState
+from runs.crash_points import CrashPoint, reached
 from runs.engine import coordinator
 from runs.engine.coordinator import Progress
 from runs.models import Driver, Run
@@ -42,11 +43,14 @@ def drive(driver_id: int, *, clock: Clock | None = None, steady: Callable[[], fl
     place = _take(driver_id)
     if place is None:
         return
+    reached(CrashPoint.PLACE_TAKEN)
     run_id, fence = place
     progress = _work(run_id, _time_box(driver_id, fence, steady), clock)
     with transaction.atomic():
         if _leave(driver_id, fence, more=progress is Progress.BUSY) and progress is Progress.BUSY:
+            reached(CrashPoint.LEAVING)
             _call_best(settings.WORKER_HOST, 1)
+    reached(CrashPoint.LEFT)
 
 
 def drive_here(run_id: int, *, clock: Clock | None = None) -> None:

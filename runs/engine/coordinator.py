@@ -22,6 +22,7 @@ from projects.mapping.problems import MappingInvalid
 from projects.ordering import OrderImpossible
 from runs import events, leases, transitions
 from runs.choices import EventLevel, RunKind, RunState
+from runs.crash_points import CrashPoint, reached
 from runs.engine import retry, rollback
 from runs.engine.extract import extract
 from runs.engine.finish import finish
@@ -131,6 +132,7 @@ PIPELINES = {
 
 def _do(session: Session, work: Work, stop: Callable[[], bool]) -> None:
     pipeline = PIPELINES[RunKind(session.run.kind)]
+    reached(CrashPoint.CLAIMED)
     match work.task:
         case Task.PLAN:
             pipeline.plan(session, work.lease)

@@ -7,6 +7,7 @@ import polars as pl
 
 from projects.definitions import schema_from_json
 from runs import ledger
+from runs.crash_points import CrashPoint, reached
 from runs.engine.session import Session
 from runs.leases import Lease
 from runs.models import Step
@@ -23,6 +24,7 @@ def extract(session: Session, lease: Lease, *, stop: Callable[[], bool]) -> bool
     fields = dict.fromkeys([*bench.compiled.source_fields, *([updated] if updated else [])])
     pages = session.source.read(bench.mapping.source_entity, list(fields), since=step.since, cursor=step.cursor)
     for page in pages:
+        reached(CrashPoint.EXTRACT_READ)
         ledger.stage(lease, page.frame, page.cursor, watermark=_latest(page.frame, updated))
         if page.cursor is None:
             return True

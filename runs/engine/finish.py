@@ -5,6 +5,7 @@ from django.db.models import Sum
 
 from runs import leases, transitions
 from runs.choices import ChunkState, EventLevel, RunKind, RunState
+from runs.crash_points import CrashPoint, reached
 from runs.engine.reconcile import extra
 from runs.engine.session import Session
 from runs.leases import Lease
@@ -16,14 +17,17 @@ def finish(session: Session, lease: Lease) -> None:
     steps = list(session.run.steps.all())
     undoing = session.run.kind == RunKind.ROLLBACK
     found = {step.pk: None if undoing else extra(session, step) for step in steps}
+    reached(CrashPoint.FINISH_COUNTED)
     with transaction.atomic():
         leases.settle(lease, "reason = reason", [])
+        reached(CrashPoint.FINISH_IN_TRANSACTION)
         for step in steps:
             step.extra = found[step.pk]
         Step.objects.bulk_update(steps, ["extra"])
         verdict = _undone if undoing else _loaded
         state, reason, level = verdict(session.run.pk, sum(count or 0 for count in found.values()))
         transitions.move(session.run.pk, state, reason=reason, level=level)
+    reached(CrashPoint.FINISHED)
 
 
 Verdict = tuple[RunState, str, EventLevel]

@@ -13,6 +13,7 @@ import polars as pl
 from connectors.types import RESULT_SCHEMA, Outcome
 from runs import leases, ledger, payload
 from runs.choices import RecordState
+from runs.crash_points import CrashPoint, reached
 from runs.engine.comparison import compare
 from runs.engine.images import fingerprints
 from runs.engine.session import Bench, Session
@@ -47,7 +48,9 @@ def load(session: Session, lease: Lease) -> None:
     bench = session.bench(chunk.step_id)
     frame = payload.unpack(chunk.payload, purpose=payload.PAYLOAD)
     landing = bring(session, bench, lease, chunk, frame)
+    reached(CrashPoint.LOAD_SENT)
     ledger.record(lease, bench.place, landing.outcomes, landing.findings, landing.counts)
+    reached(CrashPoint.LOAD_RECORDED)
 
 
 def bring(session: Session, bench: Bench, lease: Lease, chunk: Chunk, frame: pl.DataFrame) -> Landing:
@@ -152,7 +155,9 @@ def _before(session: Session, bench: Bench, lease: Lease, chunk: Chunk, touched:
         return payload.unpack(chunk.before, purpose=payload.BEFORE)
     keys = pl.concat([records.select("key") for records in touched])["key"].drop_nulls().unique()
     before = session.target.fetch(bench.entity, key=bench.mapping.key, keys=keys.to_list(), fields=bench.other_fields)
+    reached(CrashPoint.LOAD_FETCHED)
     ledger.intend(lease, before)
+    reached(CrashPoint.LOAD_INTENDED)
     return before
 
 

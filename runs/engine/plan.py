@@ -19,6 +19,7 @@ from projects.models import ProjectObject
 from projects.ordering import Node, plan_order
 from runs import events, leases, ledger
 from runs.choices import RunKind
+from runs.crash_points import CrashPoint, reached
 from runs.engine.session import Session
 from runs.leases import Lease
 from runs.models import Run, Step
@@ -54,8 +55,10 @@ def plan(session: Session, lease: Lease) -> None:
     planned.sort(key=lambda item: (waves[item.object.pk], item.object.position, item.object.pk))
     starts = [_since(session, item) for item in planned]
     expected = [_expected(session, item, since) for item, since in zip(planned, starts, strict=True)]
+    reached(CrashPoint.PLAN_DESCRIBED)
     with transaction.atomic():
         leases.settle(lease, "planned_at = clock_timestamp(), mapping_digest = %s", [_digest(planned)])
+        reached(CrashPoint.PLAN_IN_TRANSACTION)
         ledger.ensure_partition(session.run.project_id)
         Step.objects.bulk_create(
             _step(session.run, item, position, waves[item.object.pk], expected=count, since=since)
@@ -64,6 +67,7 @@ def plan(session: Session, lease: Lease) -> None:
         for change in changes:
             events.tell(session.run.pk, change)
         events.tell(session.run.pk, f"Planned {len(planned)} objects in {len(set(waves.values()))} waves.")
+    reached(CrashPoint.PLAN_WRITTEN)
 
 
 def _describe_source(session: Session, chosen: ProjectObject, objects: Sequence[ProjectObject]) -> EntitySchema:

@@ -3,6 +3,7 @@
 import polars as pl
 
 from runs import ledger, payload
+from runs.crash_points import CrashPoint, reached
 from runs.engine.comparison import Comparison, compare
 from runs.engine.load import IN_TARGET
 from runs.engine.session import Bench, Session
@@ -30,7 +31,9 @@ def reconcile(session: Session, lease: Lease) -> None:
         missing=len(found.missing),
         mismatches=found.mismatches.height + len(found.doubled),
     )
+    reached(CrashPoint.RECONCILE_READ)
     ledger.verified(lease, bench.place, verdict, _findings(landed, found))
+    reached(CrashPoint.RECONCILED)
 
 
 def extra(session: Session, step: Step) -> int | None:

@@ -6,6 +6,7 @@ import polars as pl
 
 from runs import ledger, payload
 from runs.choices import RecordState
+from runs.crash_points import CrashPoint, reached
 from runs.engine.load import bring
 from runs.engine.session import Session
 from runs.leases import Lease
@@ -24,4 +25,6 @@ def relink(session: Session, lease: Lease) -> None:
     landing = bring(session, bench, lease, chunk, frame.filter(pl.col(identity).is_in(waiting.implode())))
     earlier = {field.name: getattr(chunk, field.name) for field in fields(Counts)} | {"deferred": 0}
     total = {name: count + getattr(landing.counts, name) for name, count in earlier.items()}
+    reached(CrashPoint.RELINK_SENT)
     ledger.record(lease, bench.place, landing.outcomes, landing.findings, Counts(**total), relinked=waiting)
+    reached(CrashPoint.RELINK_RECORDED)

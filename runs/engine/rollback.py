@@ -15,6 +15,7 @@ from django.db import transaction
 from connectors.types import Outcome
 from runs import events, leases, ledger, payload
 from runs.choices import RecordState
+from runs.crash_points import CrashPoint, reached
 from runs.engine.comparison import compare
 from runs.engine.images import fingerprints, typed
 from runs.engine.session import Bench, Session
@@ -50,6 +51,7 @@ def plan(session: Session, lease: Lease) -> None:
             for position, step in enumerate(originals)
         )
         events.tell(session.run.pk, f"Undoing {undone}: {len(originals)} objects, the last loaded first.")
+    reached(CrashPoint.UNDO_PLANNED)
 
 
 def gather(session: Session, lease: Lease, *, stop: Callable[[], bool]) -> bool:
@@ -92,7 +94,9 @@ def undo(session: Session, lease: Lease) -> None:
         ]
     )
     findings = _conflicts(bench, judged, now)
+    reached(CrashPoint.UNDO_RESTORED)
     ledger.undone(lease, bench.place, outcomes, findings, _count(outcomes))
+    reached(CrashPoint.UNDONE)
 
 
 def delete_again(session: Session, lease: Lease) -> None:
@@ -106,6 +110,7 @@ def delete_again(session: Session, lease: Lease) -> None:
     earlier = {field.name: getattr(chunk, field.name) for field in fields(Counts)} | {"deferred": 0}
     added = _count(outcomes)
     total = Counts(**{name: count + getattr(added, name) for name, count in earlier.items()})
+    reached(CrashPoint.DELETED_AGAIN)
     ledger.undone(lease, bench.place, outcomes, NO_FINDINGS, total, relinked=waiting["source_id"])
 
 
@@ -126,6 +131,7 @@ def prove(session: Session, lease: Lease) -> None:
     found = compare(typed(bench, restored), now, fields=bench.other_fields, json=bench.json_fields)
     left = undone.join(before, on="key", how="anti").join(now, on="key", how="semi")
     verdict = Verdict(undone.height, found.fields, len(found.missing), found.mismatches.height + left.height)
+    reached(CrashPoint.PROVEN)
     ledger.verified(lease, bench.place, verdict, _unproven(undone, left, found.mismatches))
 
 
@@ -160,6 +166,7 @@ def _now(session: Session, bench: Bench, lease: Lease, chunk: Chunk, records: pl
         bench.entity, key=bench.mapping.key, keys=records["key"].to_list(), fields=bench.other_fields
     )
     ledger.intend(lease, now)
+    reached(CrashPoint.UNDO_INTENDED)
     return now
 
 
@@ -200,6 +207,7 @@ def _delete(session: Session, bench: Bench, records: pl.DataFrame, now: pl.DataF
         key = bench.mapping.key
         cut = linked.select(pl.col("key").alias(key), *(pl.lit(None, pl.String).alias(name) for name in links))
         session.target.write(bench.entity, cut, key=key)
+        reached(CrashPoint.UNDO_CUT)
     return _deleted(session, bench, records, last_try=False)
 
 
@@ -209,6 +217,7 @@ def _deleted(session: Session, bench: Bench, records: pl.DataFrame, *, last_try:
     if not records.height:
         return _outcome(records, RecordState.ROLLED_BACK, code="", reason=pl.lit(""), count="deleted")
     answers = session.target.delete(bench.entity, records["target_id"].to_list()).frame
+    reached(CrashPoint.UNDO_DELETED)
     told = records.join(answers.drop("target_id"), left_on="target_id", right_on="key", how="left")
     kept = told.filter(pl.col("outcome") == Outcome.REJECTED)
     done = told.filter(pl.col("outcome") != Outcome.REJECTED)

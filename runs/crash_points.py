@@ -1,0 +1,80 @@
+"""Named places at which a worker can be made to die, so that every step of the engine is tested for it.
+
+``MF_CRASH=load.sent:2`` kills this process with SIGKILL when it comes to ``load.sent`` for the second time;
+nothing set, which is so wherever ``DEBUG`` is off, costs one look at a setting. ``tests/faults`` goes through all
+of them, and fails for a step of the engine, or a change of a target, that has none.
+"""
+
+import os
+import signal
+from collections import Counter
+from enum import StrEnum
+
+from django.conf import settings
+
+_reached: Counter[str] = Counter()
+
+
+class CrashPoint(StrEnum):
+    """In the order in which a run comes to them. The first word is the step of the engine."""
+
+    PLACE_TAKEN = "drive.place_taken"
+    """A driver holds its place, and no work yet."""
+    CLAIMED = "drive.claimed"
+    """A piece of the run is ours, and nothing of it done."""
+    PLAN_DESCRIBED = "plan.described"
+    """Both sides are described and a mirror's tables are made; no step is written."""
+    PLAN_IN_TRANSACTION = "plan.in_transaction"
+    PLAN_WRITTEN = "plan.written"
+    EXTRACT_READ = "extract.read"
+    """A page has come and is not staged."""
+    STAGE_IN_TRANSACTION = "extract.in_transaction"
+    """The cursor has moved, the chunk is not there."""
+    STAGED = "extract.staged"
+    LOAD_FETCHED = "load.fetched"
+    """What the target holds is read, and not committed as the intent."""
+    LOAD_INTENDED = "load.intended"
+    """The intent is committed and nothing is sent."""
+    LOAD_SENT = "load.sent"
+    """The target has the records, and only the target knows."""
+    RECORD_IN_TRANSACTION = "load.in_transaction"
+    """The chunk is settled, its records are not written."""
+    LOAD_RECORDED = "load.recorded"
+    RELINK_SENT = "relink.sent"
+    RELINK_RECORDED = "relink.recorded"
+    RECONCILE_READ = "reconcile.read"
+    VERIFY_IN_TRANSACTION = "reconcile.in_transaction"
+    RECONCILED = "reconcile.recorded"
+    FINISH_COUNTED = "finish.counted"
+    """Records that nobody tracks are counted; the run is still open."""
+    FINISH_IN_TRANSACTION = "finish.in_transaction"
+    FINISHED = "finish.ended"
+    UNDO_PLANNED = "rollback.planned"
+    UNDO_INTENDED = "rollback.intended"
+    """What the target holds now is committed, and nothing is taken back."""
+    UNDO_CUT = "rollback.cut"
+    """Records of the chunk have let go of each other and are all still there."""
+    UNDO_DELETED = "rollback.deleted"
+    """Created records are gone, changed ones not restored."""
+    UNDO_RESTORED = "rollback.restored"
+    """The target is as it was before, and only the target knows."""
+    UNDONE_IN_TRANSACTION = "rollback.in_transaction"
+    UNDONE = "rollback.recorded"
+    DELETED_AGAIN = "rollback.deleted_again"
+    PROVEN = "rollback.proven"
+    LEAVING = "drive.leaving"
+    """The place is given back, the successor is not called; nothing of it committed."""
+    LEFT = "drive.left"
+
+
+def reached(point: CrashPoint) -> None:
+    """Die here where that was asked for."""
+    if settings.MF_CRASH:
+        _die_if_asked(point)
+
+
+def _die_if_asked(point: CrashPoint) -> None:
+    _reached[point] += 1
+    name, _, number = settings.MF_CRASH.partition(":")
+    if name == point and _reached[point] == int(number or 1):
+        os.kill(os.getpid(), signal.SIGKILL)
