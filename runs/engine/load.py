@@ -14,8 +14,8 @@ from connectors.types import RESULT_SCHEMA, Outcome
 from runs import leases, ledger, payload
 from runs.choices import RecordState
 from runs.crash_points import CrashPoint, reached
+from runs.engine import conflicts
 from runs.engine.comparison import compare
-from runs.engine.images import fingerprints
 from runs.engine.session import Bench, Session
 from runs.engine.transform import Mapped, transform
 from runs.leases import Lease
@@ -25,9 +25,6 @@ from runs.models import Chunk
 LANDED = (RecordState.LOADED, RecordState.UNCHANGED)
 IN_TARGET = (*LANDED, RecordState.DEFERRED)
 """States in which the target may hold what the hash says; a deferred record does once it has a target id."""
-
-
-EDITED = "The record changed in the source, but somebody edited it in the target since we wrote it; the edit is kept."
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +61,10 @@ def bring(session: Session, bench: Bench, lease: Lease, chunk: Chunk, frame: pl.
     redo = chunk.before is not None
     before = _before(session, bench, lease, chunk, [fresh, mapped.waiting, _waiting_among(settled, deferred)])
     leases.renew(lease)
-    edited = _edited(bench, chunk, fresh, known, before)
-    fresh = fresh.join(edited, on="key", how="anti")
-    written = _write(session, bench, mapped.content_of(fresh))
-    same_before = _equal_before(bench, mapped.content_of(fresh), before) if redo else _unchanged(written)
+    weighed = conflicts.weigh(session, bench, mapped, chunk=chunk, fresh=fresh, known=known, before=before)
+    fresh = weighed.records
+    written = _write(session, bench, weighed.content)
+    same_before = _equal_before(bench, weighed.content, before) if redo else _unchanged(written)
     outcomes = pl.concat(
         [
             _refused_by_mapping(refusals),
@@ -79,11 +76,11 @@ def bring(session: Session, bench: Bench, lease: Lease, chunk: Chunk, frame: pl.
                 code=pl.lit("waiting"),
                 reason=pl.col("reason"),
             ),
-            _unsent(edited, RecordState.CONFLICT, code=pl.lit("edited"), reason=pl.lit(EDITED), count="conflicts"),
+            weighed.held_back,
             _judged(fresh, written, deferred, existed=before["key"], same_before=same_before),
         ]
     )
-    findings = pl.concat([refusals.select(FINDING_COLUMNS), _refused_by_target(fresh, written)])
+    findings = pl.concat([refusals.select(FINDING_COLUMNS), _refused_by_target(fresh, written), weighed.findings])
     # A record repeated on the page is skipped once and landed once; how it landed is where it stands.
     standing = outcomes.unique(["source_id", "part"], keep="last", maintain_order=True).select(OUTCOME_COLUMNS)
     return Landing(standing, findings, _count(outcomes, settled, deferred))
@@ -159,18 +156,6 @@ def _before(session: Session, bench: Bench, lease: Lease, chunk: Chunk, touched:
     ledger.intend(lease, before)
     reached(CrashPoint.LOAD_INTENDED)
     return before
-
-
-def _edited(bench: Bench, chunk: Chunk, fresh: pl.DataFrame, known: pl.DataFrame, before: pl.DataFrame) -> pl.DataFrame:
-    """The records that somebody edited in the target since an earlier chunk wrote them, where edits are kept."""
-    ours = known.filter(pl.col("hash").is_not_null() & (pl.col("touched_by") != chunk.pk)).select(
-        "source_id", was="hash"
-    )
-    candidates = fresh.join(ours, on="source_id")
-    if not candidates.height or not bench.keeps_edits:
-        return fresh.clear()
-    held = fingerprints(bench, before.join(candidates, on="key", how="semi"))
-    return candidates.join(held, on="key").filter(pl.col("held") != pl.col("was")).select(fresh.columns)
 
 
 def _write(session: Session, bench: Bench, content: pl.DataFrame) -> pl.DataFrame:
