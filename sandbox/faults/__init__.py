@@ -1,0 +1,1 @@
+"""Faults of the network between two systems, on purpose and on demand."""
