@@ -1,5 +1,6 @@
 """What should move: projects, their objects, how fields map, and our stored description of each org's entities."""
 
+from django.conf import settings
 from django.db import models
 from django.db.models.functions import Lower
 
@@ -18,6 +19,15 @@ class Project(models.Model):
         help_text="Copy every entity as it is and let runs create missing tables and columns in the target.",
     )
     created_at = models.DateTimeField(auto_now_add=True)
+    unasked_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="+",
+        help_text="Who consented to runs on a target that cannot be asked what became of a lost answer.",
+    )
+    unasked_at = models.DateTimeField(null=True, blank=True, help_text="When that consent was given.")
 
     objects = VisibleManager["Project"]()
 
@@ -27,6 +37,11 @@ class Project(models.Model):
             models.UniqueConstraint("customer", Lower("name"), name="project_name_once_per_customer"),
             models.CheckConstraint(
                 condition=~models.Q(source=models.F("target")), name="project_source_is_not_its_target"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(unasked_by__isnull=True, unasked_at__isnull=True)
+                | models.Q(unasked_by__isnull=False, unasked_at__isnull=False),
+                name="consent_has_a_name_and_a_time",
             ),
         )
 
@@ -62,6 +77,18 @@ class ProjectObject(models.Model):
         choices=OnConflict,
         default=OnConflict.TARGET,
         help_text="What to do where somebody edited a record in the target since we last wrote it.",
+    )
+    match_fields = models.JSONField(
+        default=list,
+        blank=True,
+        help_text="Target fields by which a record that is new to us is looked for in the target, so that one that is "
+        'there already is taken over instead of doubled, like ["Email", "AccountId"]. All of them must agree.',
+    )
+    unresolved = models.JSONField(
+        default=dict,
+        blank=True,
+        help_text="What becomes of a record whose parent is not in the target, by reference field: wait, drop, keep "
+        'or reject, like {"AccountId": "wait"}.',
     )
     enabled = models.BooleanField(default=True)
 

@@ -95,6 +95,14 @@ class Step(Leased):
     watermark = models.DateTimeField(null=True, help_text="The latest change read, by the source's clock.")
     expected = models.PositiveBigIntegerField(null=True, help_text="The source's own count, where it gives one.")
     read = models.PositiveBigIntegerField(default=0, db_default=0)
+    read_before_load = models.BooleanField(
+        default=False,
+        db_default=False,
+        help_text="Nothing is loaded before all is read: match keys are compared first.",
+    )
+    waiting_brought = models.BooleanField(
+        default=False, db_default=False, help_text="What waited in earlier runs was looked through for this run."
+    )
     started_at = models.DateTimeField(null=True)
     extracted_at = models.DateTimeField(null=True)
     extra = models.PositiveBigIntegerField(null=True, help_text="Target records under our keys that nobody tracks.")
@@ -134,6 +142,9 @@ class Chunk(Leased):
     state = models.CharField(max_length=8, choices=ChunkState, default=ChunkState.STAGED, db_default=ChunkState.STAGED)
     payload = models.BinaryField()
     before = models.BinaryField(null=True)
+    idempotency_key = models.TextField(db_default="", help_text="The same for every try to write this chunk.")
+    jobs = ArrayField(models.TextField(), db_default=[], help_text="The vendor's bulk jobs that may carry the chunk.")
+    match_registered = models.BooleanField(default=False, db_default=False)
     records = models.PositiveIntegerField()
     created = models.PositiveIntegerField(default=0, db_default=0)
     updated = models.PositiveIntegerField(default=0, db_default=0)
@@ -211,6 +222,31 @@ class TrackedRecord(models.Model):
 
     class Meta:
         db_table = "runs_trackedrecord"
+
+    def __str__(self) -> str:
+        return self.source_id
+
+
+class MatchKey(models.Model):
+    """Which source record carries which match key (128 bits over its values, as the target compares them).
+
+    Two records with one key are both stopped, whichever came first; written only by ``runs.ledger``.
+    """
+
+    pk = models.CompositePrimaryKey("project", "object", "source_id", "part")
+    project = models.ForeignKey(
+        "projects.Project", on_delete=models.CASCADE, db_constraint=False, db_index=False, related_name="+"
+    )
+    object = models.ForeignKey(
+        "projects.ProjectObject", on_delete=models.CASCADE, db_constraint=False, db_index=False, related_name="+"
+    )
+    source_id = models.TextField()
+    part = models.TextField(db_default="")
+    hash = models.UUIDField()
+    step = models.ForeignKey(Step, on_delete=models.DO_NOTHING, db_constraint=False, db_index=False, related_name="+")
+
+    class Meta:
+        indexes = (models.Index(fields=("object", "hash"), name="match_key_of_object"),)
 
     def __str__(self) -> str:
         return self.source_id
