@@ -123,6 +123,25 @@ class Target(Connector):
         ``write`` takes them. Keys without a row are simply absent; order is not promised.
         """
 
+    def find(self, entity: str, match: pl.DataFrame, *, key: str) -> pl.DataFrame:
+        """The target's rows that agree with a row of ``match`` in all its columns, compared as the target compares;
+        only where ``capabilities.finds``.
+
+        ``match`` has target fields in the types ``write`` takes, without nulls. Columns of the answer: those of
+        ``match``, spelled as they were asked for, then ``target_id`` and ``key`` (String; null where the row's field
+        ``key`` is blank). One row per hit: none, one or several for a row of ``match``.
+        """
+        raise NotImplementedError(f"{self.slug} looks nothing up by fields")  # a caller's bug, not a state
+
+    def adopt(self, entity: str, frame: pl.DataFrame, *, key: str) -> WriteResult:
+        """Give rows that exist our key, or take it from them; only where ``capabilities.finds``.
+
+        ``frame`` has ``target_id`` and ``key`` (String; null clears the field ``key``), and nothing else is touched.
+        The result's ``key`` is the target id. A row whose field is so already is ``unchanged``; one that is gone, or
+        that carries another key and is to get ours, is rejected.
+        """
+        raise NotImplementedError(f"{self.slug} adopts nothing")  # a caller's bug, not a state
+
     def count(self, entity: str, *, key: str, prefix: str) -> int | None:
         """How many target rows have a ``key`` beginning with ``prefix`` (blank: any key), or None where the
         target cannot say cheaply. Reconciliation finds records there that nobody tracks."""

@@ -77,6 +77,33 @@ class TokenRenewal(Protocol):
     def __call__(self, current: "Token | None") -> "Token": ...
 
 
+class Journal(Protocol):
+    """What is remembered of one write across crashes, committed before the target is touched."""
+
+    @property
+    def key(self) -> str:
+        """The idempotency key: the same for every try of one write, and for no other; blank where nobody keeps one."""
+
+    def jobs(self) -> tuple[str, ...]:
+        """The vendor's jobs that earlier tries of this write began, the oldest first."""
+
+    def note(self, job: str) -> None:
+        """Commit the number of a job that is about to carry this write. Raises what stops a write that is not ours
+        any more."""
+
+
+class NoJournal:
+    """The journal of writes that nobody repeats after a crash: scripts, tests, clean-up."""
+
+    key = ""
+
+    def jobs(self) -> tuple[str, ...]:
+        return ()
+
+    def note(self, job: str) -> None:
+        del job
+
+
 class FileStore(Protocol):
     """The files a person gave us for one org."""
 
@@ -197,6 +224,7 @@ class Context:
     tokens: TokenStore = field(default_factory=MemoryTokens)
     clock: Clock = field(default_factory=SystemClock)
     files: FileStore = field(default_factory=NoFiles)
+    journal: Journal = field(default_factory=NoJournal)
     network: Network = field(default_factory=Network)
 
     def text(self, name: str, default: str = "") -> str:

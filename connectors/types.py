@@ -50,13 +50,43 @@ class Setting:
     choices: tuple[tuple[str, str], ...] = ()
 
 
+class Alteration(StrEnum):
+    """What a target does to values it accepts without telling; reading back then shows another spelling."""
+
+    CUTS_TO_SECONDS = "cuts_to_seconds"
+    BLANKS_TO_NULL = "blanks_to_null"
+    TRIMS_TEXT = "trims_text"
+    FOLDS_CASE = "folds_case"
+
+
+class Asking(StrEnum):
+    """How a target can be asked what became of records whose answer was lost, before they are sent again.
+
+    ``KEY_LOOKUP``: ``fetch`` tells at once, and for certain, what a write left behind. ``JOB_RESULTS``: the target
+    notes its vendor's jobs in ``context.journal`` and asks them itself at the next write. ``NONE`` leaves a person to
+    decide: a run needs a recorded consent.
+    """
+
+    NONE = "none"
+    JOB_RESULTS = "job_results"
+    KEY_LOOKUP = "key_lookup"
+    BOTH = "both"
+
+    @property
+    def by_key(self) -> bool:
+        return self in (Asking.KEY_LOOKUP, Asking.BOTH)
+
+
 @dataclass(frozen=True, slots=True)
 class Capabilities:
     """What a connector can do, as data, so that a run is checked before it starts.
 
+    ``asked_by`` says how a target can be asked after a lost answer; ``finds`` that it looks records up by any fields
+    (``Target.find``) and lets a found one be taken over (``Target.adopt``); ``lock_codes`` are the codes of
+    rejections that mean that a record, or its parent, was locked by somebody else at that moment.
     ``page_size`` is in records. ``requests_per_second`` and ``concurrency`` are safe defaults for the
     rate budget where the vendor publishes no better figure (0 means no limit of its own). ``files`` says
-    that it works on files a person uploads.
+    that it works on files a person uploads. ``alters`` lists what the target changes in values by itself.
     """
 
     reads: bool = False
@@ -68,9 +98,13 @@ class Capabilities:
     rehearses: bool = False
     transactional: bool = False
     files: bool = False
+    asked_by: Asking = Asking.NONE
+    finds: bool = False
+    lock_codes: frozenset[str] = frozenset()
     page_size: int = 2_000
     requests_per_second: float = 0
     concurrency: int = 0
+    alters: frozenset[Alteration] = frozenset()
 
 
 class FieldType(StrEnum):
@@ -99,7 +133,9 @@ class FieldInfo:
     ``length`` is in characters; ``precision`` counts all digits and ``scale`` those after the point.
     ``required`` means a new record must carry a value (no default exists). ``writable`` is false for
     what the system computes. ``choices`` are a picklist's stored values and ``restricted`` says that
-    no others are accepted. ``references`` names the entities a reference may point at.
+    no others are accepted. ``references`` names the entities a reference may point at. ``rich`` texts are
+    HTML that the platform may spell in its own way. ``ignores_case`` says that the system takes texts for equal that
+    differ in capitals only.
     """
 
     name: str
@@ -115,6 +151,8 @@ class FieldInfo:
     choices: tuple[str, ...] = ()
     restricted: bool = False
     references: tuple[str, ...] = ()
+    ignores_case: bool = False
+    rich: bool = False
 
 
 @dataclass(frozen=True, slots=True)

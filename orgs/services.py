@@ -3,7 +3,7 @@
 import hashlib
 import logging
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import count
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -14,7 +14,7 @@ from django.db import transaction
 from django.db.models.functions import Now
 
 from connectors.base import Connector, Source, Target
-from connectors.context import LOOPBACK, Context, FileStore, Network, Secret, SystemClock
+from connectors.context import LOOPBACK, Context, FileStore, Journal, Network, Secret, SystemClock
 from connectors.errors import AuthenticationFailed, ConnectorError, InputInvalid, SettingsInvalid
 from connectors.files import FolderFiles
 from connectors.redaction import Redactor
@@ -180,11 +180,14 @@ def open_source(org: Org) -> Source:
     return source_class(org.platform)(_context(org))
 
 
-def open_target(org: Org) -> Target:
-    """The org's target connector, to be used as a context manager; raises SettingsInvalid."""
+def open_target(org: Org, *, journal: Journal | None = None) -> Target:
+    """The org's target connector, to be used as a context manager; raises SettingsInvalid.
+
+    ``journal`` remembers across crashes what its writes began."""
     if not org.writes:
         raise SettingsInvalid(f"{org.name} is not a target. Change its role or choose another org.")
-    return target_class(org.platform)(_context(org))
+    context = _context(org)
+    return target_class(org.platform)(context if journal is None else replace(context, journal=journal))
 
 
 def _context(org: Org) -> Context:

@@ -11,6 +11,7 @@ import polars as pl
 from connectors.base import Source, Target
 from connectors.errors import ConnectorError, SettingsInvalid
 from connectors.types import (
+    Asking,
     Capabilities,
     Cursor,
     EntityInfo,
@@ -116,7 +117,7 @@ class FakeSource(Fake, Source):
 
 
 class FakeTarget(Fake, Target):
-    capabilities = Capabilities(writes=True, creates_schema=True)
+    capabilities = Capabilities(writes=True, creates_schema=True, asked_by=Asking.KEY_LOOKUP)
 
     def entities(self) -> tuple[EntityInfo, ...]:
         return tuple(known.entity for _, known in sorted(self.world.target_schemas.items()))

@@ -24,6 +24,7 @@ from connectors.context import Context, Secret
 from connectors.errors import PermissionMissing, SettingsInvalid
 from connectors.types import (
     RESULT_SCHEMA,
+    Asking,
     Capabilities,
     EntityInfo,
     EntitySchema,
@@ -68,7 +69,14 @@ class PostgresqlTarget(Target):
             TENANT, "Tenant", required=False, help="Where tables are shared by tenants: the id all records belong to."
         ),
     )
-    capabilities = Capabilities(writes=True, creates_schema=True, rehearses=True, transactional=True, page_size=10_000)
+    capabilities = Capabilities(
+        writes=True,
+        creates_schema=True,
+        rehearses=True,
+        transactional=True,
+        asked_by=Asking.KEY_LOOKUP,
+        page_size=10_000,
+    )
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)

@@ -22,7 +22,7 @@ from connectors.clients.salesforce_query import PAGE_SIZE
 from connectors.clients.salesforce_schema import SObject
 from connectors.clients.salesforce_session import SETTINGS, SalesforceSession
 from connectors.context import Context
-from connectors.types import Capabilities, EntityInfo, EntitySchema, Identity, WriteResult
+from connectors.types import Asking, Capabilities, EntityInfo, EntitySchema, Identity, WriteResult
 
 
 class SalesforceTarget(Target):
@@ -32,7 +32,9 @@ class SalesforceTarget(Target):
     label = "Salesforce"
     settings = SETTINGS
     # 25 requests of 20 s and more may run at once in production, 5 in a developer org.
-    capabilities = Capabilities(writes=True, counts=True, rehearses=True, page_size=PAGE_SIZE, concurrency=5)
+    capabilities = Capabilities(
+        writes=True, counts=True, rehearses=True, asked_by=Asking.BOTH, page_size=PAGE_SIZE, concurrency=5
+    )
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
