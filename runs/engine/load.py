@@ -31,12 +31,16 @@ IN_TARGET = (*LANDED, RecordState.DEFERRED)
 class Landing:
     """What became of the records: the ledger's outcome and finding frames, and the counts.
 
-    ``outcomes`` leaves out records whose row already says where they stand; ``counts`` has all.
+    ``outcomes`` leaves out records whose row already says where they stand; ``counts`` has all. ``fates`` are the
+    outcomes (one row per record, and ``count``: the name under which it was counted), and ``settled`` the
+    identities of those left out.
     """
 
     outcomes: pl.DataFrame
     findings: pl.DataFrame
     counts: Counts
+    fates: pl.DataFrame
+    settled: pl.DataFrame
 
 
 def load(session: Session, lease: Lease) -> None:
@@ -82,8 +86,9 @@ def bring(session: Session, bench: Bench, lease: Lease, chunk: Chunk, frame: pl.
     )
     findings = pl.concat([refusals.select(FINDING_COLUMNS), _refused_by_target(fresh, written), weighed.findings])
     # A record repeated on the page is skipped once and landed once; how it landed is where it stands.
-    standing = outcomes.unique(["source_id", "part"], keep="last", maintain_order=True).select(OUTCOME_COLUMNS)
-    return Landing(standing, findings, _count(outcomes, settled, deferred))
+    fates = outcomes.unique(["source_id", "part"], keep="last", maintain_order=True)
+    counts = _count(outcomes, settled, deferred)
+    return Landing(fates.select(OUTCOME_COLUMNS), findings, counts, fates, settled)
 
 
 def _named(findings: pl.DataFrame, chunk: Chunk) -> pl.DataFrame:
@@ -112,7 +117,7 @@ def _deferred(bench: Bench, mapped: Mapped) -> pl.DataFrame:
         return pl.DataFrame(schema={"source_id": pl.String, "reason": pl.String})
     named = {name for entities in unresolved["entities"].unique() for name in entities.split(",")}
     objects = sorted({pk for name in named for pk in bench.parents.get(name, ())})
-    standing = ledger.standing(bench.place.project_id, objects, unresolved["parent_id"].unique())
+    standing = bench.standing(objects, unresolved["parent_id"].unique())
     parent = pl.col("parent_id").replace_strict(standing, default=None, return_dtype=pl.String)
     why = (
         pl.when(parent.is_null()).then(pl.lit("which has not come from the source"))

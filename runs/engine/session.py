@@ -1,6 +1,6 @@
 """What one worker holds open while it drives a run: the two connectors, and the compiled mapping of each step."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,6 +19,7 @@ from projects.mapping.keys import key_prefix
 from projects.mapping.specification import ObjectMapping
 from projects.models import OnConflict
 from projects.services import value_maps
+from runs import ledger
 from runs.ledger import Place
 from runs.models import Run, Step
 
@@ -34,6 +35,14 @@ class Bench:
     """Source entity → ids of the project objects whose id map resolves references to it."""
     keeps_edits: bool
     """Whether an edit that somebody made in the target outweighs a change of the source."""
+
+    def id_map(self, object_ids: Sequence[int], source_ids: pl.Series) -> pl.DataFrame:
+        """As ``ledger.id_map``, of this project."""
+        return ledger.id_map(self.place.project_id, object_ids, source_ids)
+
+    def standing(self, object_ids: Sequence[int], source_ids: pl.Series) -> Mapping[str, str]:
+        """As ``ledger.standing``, of this project."""
+        return ledger.standing(self.place.project_id, object_ids, source_ids)
 
     @property
     def entity(self) -> str:

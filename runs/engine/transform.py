@@ -7,7 +7,6 @@ import polars as pl
 
 from projects.mapping.row_hash import row_hash
 from projects.mapping.transformed import RECORD_ID, RECORD_PART, Transformed
-from runs import ledger
 from runs.engine.session import Bench
 
 
@@ -51,7 +50,4 @@ def _identities(bench: Bench, rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def _id_map(bench: Bench, parents: Mapping[str, pl.Series]) -> dict[str, pl.DataFrame]:
-    return {
-        entity: ledger.id_map(bench.place.project_id, bench.parents.get(entity, ()), ids)
-        for entity, ids in parents.items()
-    }
+    return {entity: bench.id_map(bench.parents.get(entity, ()), ids) for entity, ids in parents.items()}
