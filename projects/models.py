@@ -18,6 +18,13 @@ class Project(models.Model):
         default=False,
         help_text="Copy every entity as it is and let runs create missing tables and columns in the target.",
     )
+    blueprint = models.CharField(
+        max_length=60,
+        blank=True,
+        db_default="",
+        help_text="The packaged blueprint its objects were chosen from (see projects.blueprints).",
+    )
+    blueprint_version = models.PositiveSmallIntegerField(null=True, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
     unasked_by = models.ForeignKey(
         settings.AUTH_USER_MODEL,
@@ -91,6 +98,12 @@ class ProjectObject(models.Model):
         'or reject, like {"AccountId": "wait"}.',
     )
     enabled = models.BooleanField(default=True)
+    selection = models.JSONField(
+        default=dict,
+        db_default={},
+        blank=True,
+        help_text="Which records are read; blank: all (see projects.selections).",
+    )
 
     objects = VisibleManager["ProjectObject"]()
 
@@ -160,6 +173,13 @@ class ObjectDefinition(models.Model):
     entity = models.CharField(max_length=255)
     schema = models.JSONField()
     described_at = models.DateTimeField(auto_now=True)
+    checked_at = models.DateTimeField(null=True, help_text="When the platform last said that this still holds.")
+    stamp = models.CharField(
+        max_length=120,
+        blank=True,
+        db_default="",
+        help_text="The platform's own mark of this state of the entity, by which it is asked cheaply for a newer one.",
+    )
 
     objects = VisibleManager["ObjectDefinition"]()
 
@@ -169,3 +189,22 @@ class ObjectDefinition(models.Model):
 
     def __str__(self) -> str:
         return self.entity
+
+
+class OrgInventory(models.Model):
+    """What an org holds, as it last said: entities, record counts, automation.
+
+    ``content`` is JSON that ``projects.discovery`` reads and writes.
+    """
+
+    org = models.OneToOneField("orgs.Org", on_delete=models.CASCADE, related_name="inventory")
+    content = models.JSONField()
+    taken_at = models.DateTimeField(auto_now=True)
+
+    objects = VisibleManager["OrgInventory"]()
+
+    class Meta:
+        verbose_name_plural = "org inventories"
+
+    def __str__(self) -> str:
+        return f"Inventory of {self.org}"
