@@ -1,6 +1,7 @@
 """What should move: projects, their objects, how fields map, and our stored description of each org's entities."""
 
 from django.conf import settings
+from django.core.validators import MaxValueValidator
 from django.db import models
 from django.db.models.functions import Lower
 
@@ -25,6 +26,15 @@ class Project(models.Model):
         help_text="The packaged blueprint its objects were chosen from (see projects.blueprints).",
     )
     blueprint_version = models.PositiveSmallIntegerField(null=True, blank=True)
+    delete_stop_percent = models.PositiveSmallIntegerField(
+        default=5,
+        db_default=5,
+        validators=[MaxValueValidator(100)],
+        help_text="A delta stops before it mirrors the deletion of more than this share of an object's records.",
+    )
+    delete_stop_least = models.PositiveIntegerField(
+        default=20, db_default=20, help_text="So many deletions, or fewer, never stop it."
+    )
     created_at = models.DateTimeField(auto_now_add=True)
     unasked_by = models.ForeignKey(
         settings.AUTH_USER_MODEL,
@@ -57,10 +67,19 @@ class Project(models.Model):
 
 
 class OnConflict(models.TextChoices):
-    """Who wins where a record changed in the source and was edited in the target."""
+    """Who wins where a field changed in the source and was edited in the target, to different values."""
 
-    TARGET = "target", "Keep the edit and list the record as a conflict"
+    ASK = "ask", "Ask: keep the edit and list the record until somebody decides"
+    TARGET = "target", "Keep the edit"
     SOURCE = "source", "Overwrite the edit"
+
+
+class OnDelete(models.TextChoices):
+    """What a delta does with a record that is gone from the source."""
+
+    IGNORE = "ignore", "Do not look for deletions"
+    FLAG = "flag", "Mark the record as gone; the target keeps it"
+    MIRROR = "mirror", "Delete it in the target too"
 
 
 class ProjectObject(models.Model):
@@ -82,8 +101,21 @@ class ProjectObject(models.Model):
     on_conflict = models.CharField(
         max_length=6,
         choices=OnConflict,
-        default=OnConflict.TARGET,
-        help_text="What to do where somebody edited a record in the target since we last wrote it.",
+        default=OnConflict.ASK,
+        help_text="Who wins where a field changed on both sides since we last wrote it.",
+    )
+    field_policies = models.JSONField(
+        default=dict,
+        db_default={},
+        blank=True,
+        help_text='Target fields for which it is another one: {"phone": "target"} (ask, target or source).',
+    )
+    on_delete = models.CharField(
+        max_length=6,
+        choices=OnDelete,
+        default=OnDelete.IGNORE,
+        db_default=OnDelete.IGNORE,
+        help_text="What a delta does with records that are gone from the source.",
     )
     match_fields = models.JSONField(
         default=list,
@@ -114,6 +146,7 @@ class ProjectObject(models.Model):
                 "project", "source_entity", "target_entity", "part", name="object_once_per_project"
             ),
             models.CheckConstraint(condition=models.Q(on_conflict__in=OnConflict.values), name="on_conflict_known"),
+            models.CheckConstraint(condition=models.Q(on_delete__in=OnDelete.values), name="on_delete_known"),
         )
 
     def __str__(self) -> str:

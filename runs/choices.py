@@ -65,6 +65,9 @@ class RecordState(models.TextChoices):
     SKIPPED = "skipped", "Skipped"
     CONFLICT = "conflict", "Conflict"
     ROLLED_BACK = "rolled_back", "Rolled back"
+    WAIVED = "waived", "Waived"
+    GONE = "gone", "Gone from the source"
+    DELETED = "deleted", "Deleted with the source"
 
 
 DUE = (RecordState.REJECTED, RecordState.DEFERRED)
@@ -79,7 +82,22 @@ UNDOABLE = (RunKind.LOAD, RunKind.DELTA, RunKind.RETRY)
 
 def outcomes_of(kind: str) -> tuple[str, ...]:
     """What may become of a record in a run of that kind."""
+    if kind == RunKind.DELTA:
+        return (*OUTCOMES, "deleted")
     return UNDOINGS if kind == RunKind.ROLLBACK else OUTCOMES
+
+
+class StepTask(models.TextChoices):
+    BRING = "bring", "Bring records"
+    DELETE = "delete", "Follow deletions"
+
+
+class ConflictState(models.TextChoices):
+    """Open waits for a person; decided waits for the next run; applied stands in the target."""
+
+    OPEN = "open", "Open"
+    DECIDED = "decided", "Decided"
+    APPLIED = "applied", "Applied"
 
 
 class EventLevel(models.TextChoices):

@@ -7,7 +7,7 @@ from django.db.models.functions import Now
 
 from orgs.sealing import register_sealed_column
 from orgs.visibility import VisibleManager, VisibleQuerySet
-from runs.choices import OPEN, ChunkState, EventLevel, RecordState, RunKind, RunState
+from runs.choices import OPEN, ChunkState, ConflictState, EventLevel, RecordState, RunKind, RunState, StepTask
 from runs.payload import BEFORE, PAYLOAD
 
 
@@ -83,6 +83,10 @@ class Step(Leased):
 
     run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="steps")
     object = models.ForeignKey("projects.ProjectObject", on_delete=models.PROTECT, related_name="+")
+    task = models.CharField(max_length=6, choices=StepTask, default=StepTask.BRING, db_default=StepTask.BRING)
+    deletes_allowed = models.PositiveBigIntegerField(
+        null=True, help_text="So many deletions a person allowed although the project's limit is lower."
+    )
     position = models.PositiveIntegerField()
     wave = models.PositiveIntegerField(help_text="Loads after all steps of lower waves.")
     mapping = models.JSONField()
@@ -112,7 +116,7 @@ class Step(Leased):
     class Meta:
         ordering = ("position",)
         constraints = (
-            models.UniqueConstraint("run", "object", name="step_once_per_run"),
+            models.UniqueConstraint("run", "object", "task", name="step_once_per_run"),
             models.UniqueConstraint("run", "position", name="step_position_once_per_run"),
         )
 
@@ -345,6 +349,133 @@ class WorkerHost(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+class SweptKey(models.Model):
+    """An id that a key sweep has met in the source; kept until the sweep has ended."""
+
+    pk = models.CompositePrimaryKey("step", "source_id")
+    step = models.ForeignKey(Step, on_delete=models.CASCADE, related_name="+", db_index=False)
+    source_id = models.TextField()
+
+    objects = VisibleManager["SweptKey"]()
+
+    def __str__(self) -> str:
+        return self.source_id
+
+
+class Conflict(models.Model):
+    """One field that changed in the source and was edited in the target; a blank field is the record as a whole.
+
+    ``base`` is what we last wrote, ``ours`` what the source demands now, ``theirs`` what the target holds, as
+    text. A decision holds for these values. ``chunk`` is the id of the chunk that found them or, once applied,
+    of the one that wrote the record; where ``decision`` then is the target, the field was left as it was.
+    """
+
+    project = models.ForeignKey("projects.Project", on_delete=models.CASCADE, related_name="+")
+    object = models.ForeignKey("projects.ProjectObject", on_delete=models.CASCADE, related_name="+", db_index=False)
+    source_id = models.TextField()
+    part = models.TextField(db_default="")
+    field = models.TextField(db_default="")
+    base = models.TextField(null=True)
+    base_known = models.BooleanField(db_default=True)
+    ours = models.TextField(null=True)
+    theirs = models.TextField(null=True)
+    state = models.CharField(max_length=7, choices=ConflictState, db_default=ConflictState.OPEN)
+    decision = models.CharField(max_length=6, blank=True, db_default="")
+    decided_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+", db_index=False
+    )
+    decided_at = models.DateTimeField(null=True)
+    chunk = models.BigIntegerField()
+
+    objects = VisibleManager["Conflict"]()
+
+    class Meta:
+        ordering = ("object", "source_id", "part", "field")
+        constraints = (
+            models.UniqueConstraint("object", "source_id", "part", "field", name="conflict_once_per_field"),
+            models.CheckConstraint(condition=models.Q(state__in=ConflictState.values), name="conflict_state_known"),
+            models.CheckConstraint(
+                condition=models.Q(state=ConflictState.OPEN, decision="")
+                | (~models.Q(state=ConflictState.OPEN) & models.Q(decision__in=("source", "target"))),
+                name="conflict_decided_or_open",
+            ),
+        )
+        indexes = (
+            models.Index(fields=("project", "state", "id"), name="conflict_queue"),
+            models.Index(fields=("chunk",), name="conflict_chunk"),
+        )
+        permissions = (("decide_conflict", "Can decide conflicts"),)
+
+    def __str__(self) -> str:
+        return f"{self.source_id} {self.field}".rstrip()
+
+
+class Waiver(models.Model):
+    """A person's word that a record need not get to the target, and where it stood before."""
+
+    project = models.ForeignKey("projects.Project", on_delete=models.CASCADE, related_name="+")
+    object = models.ForeignKey("projects.ProjectObject", on_delete=models.CASCADE, related_name="+", db_index=False)
+    source_id = models.TextField()
+    part = models.TextField(db_default="")
+    was_state = models.TextField()
+    was_code = models.TextField(db_default="")
+    was_reason = models.TextField(db_default="")
+    reason = models.TextField()
+    by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+")
+    by_name = models.TextField(help_text="Who, also after the account is gone.")
+    at = models.DateTimeField(db_default=Now())
+
+    objects = VisibleManager["Waiver"]()
+
+    class Meta:
+        constraints = (
+            models.UniqueConstraint("object", "source_id", "part", name="waived_once"),
+            models.CheckConstraint(condition=~models.Q(reason=""), name="waiver_has_a_reason"),
+        )
+        permissions = (("waive_record", "Can waive records"),)
+
+    def __str__(self) -> str:
+        return self.source_id
+
+
+class DeltaSchedule(models.Model):
+    """When a project's deltas start by themselves: every so many minutes, or daily at a time of the customer's clock.
+
+    ``due_at`` is when the next one starts, by the database's clock; one that was missed runs once. Paused with
+    a sentence where a person must look first.
+    """
+
+    project = models.OneToOneField("projects.Project", on_delete=models.CASCADE, related_name="delta_schedule")
+    every_minutes = models.PositiveIntegerField(null=True, blank=True)
+    daily_at = models.TimeField(null=True, blank=True)
+    quiet_from = models.TimeField(null=True, blank=True)
+    quiet_until = models.TimeField(null=True, blank=True)
+    time_zone = models.CharField(max_length=64, default="UTC")
+    due_at = models.DateTimeField(null=True)
+    paused = models.TextField(blank=True, help_text="Why nothing starts, for staff; blank while it is on.")
+    last_run = models.ForeignKey(Run, on_delete=models.SET_NULL, null=True, related_name="+")
+    changed_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+")
+
+    objects = VisibleManager["DeltaSchedule"]()
+
+    class Meta:
+        constraints = (
+            models.CheckConstraint(
+                condition=models.Q(every_minutes__isnull=True) ^ models.Q(daily_at__isnull=True),
+                name="schedule_every_or_daily",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(quiet_from__isnull=True, quiet_until__isnull=True)
+                | models.Q(quiet_from__isnull=False, quiet_until__isnull=False),
+                name="schedule_quiet_hours_whole",
+            ),
+        )
+        permissions = (("plan_delta", "Can set the schedule of deltas"),)
+
+    def __str__(self) -> str:
+        return f"Delta schedule of {self.project}"
 
 
 register_sealed_column("runs.Chunk", "payload", PAYLOAD)

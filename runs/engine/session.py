@@ -95,7 +95,7 @@ class Session(AbstractContextManager["Session"]):
             mapping, schema_from_json(step.source_schema), schema_from_json(step.target_schema), self._value_maps
         )
         place = Place(self.run.project_id, step.object_id, self.run.pk, step.pk, mapping.part)
-        keeps_edits = step.object.on_conflict == OnConflict.TARGET
+        keeps_edits = step.object.on_conflict != OnConflict.SOURCE
         return Bench(place, mapping, compiled, self._objects_by_entity, keeps_edits)
 
     @cached_property
