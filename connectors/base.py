@@ -16,11 +16,13 @@ import polars as pl
 from connectors.context import Context
 from connectors.types import (
     Capabilities,
+    Condition,
     Cursor,
     Deletion,
     EntityInfo,
     EntitySchema,
     Identity,
+    Inventory,
     Page,
     Setting,
     WriteResult,
@@ -50,6 +52,18 @@ class Connector(ABC):
     @abstractmethod
     def describe(self, entity: str) -> EntitySchema:
         """The entity's fields; raises SettingsInvalid naming the entity where there is none."""
+
+    def describe_if_changed(self, entity: str, stamp: str) -> tuple[EntitySchema | None, str]:
+        """The schema with the platform's mark of its state; no schema where ``stamp``, an earlier such mark, still
+        holds. A platform without such marks describes anew and gives a blank one."""
+        del stamp
+        return self.describe(entity), ""
+
+    def inventory(self, entities: Sequence[str]) -> Inventory:
+        """How many records these entities hold and which automation acts on them, as far as it can be had in a
+        few requests."""
+        del entities
+        return Inventory()
 
     @property
     def calls(self) -> int:
@@ -94,6 +108,11 @@ class Source(Connector):
         entity without records yields one empty page whose cursor is None. Only the platform's own end
         signal ends reading; an empty page in the middle does not.
         """
+
+    def narrow(self, entity: str, conditions: Sequence[Condition]) -> None:
+        """From now on ``count`` and ``read`` give only records of the entity for which all conditions hold; only
+        where ``capabilities.filters``. Raises SettingsInvalid for a condition that does not fit the entity."""
+        raise NotImplementedError(f"{self.slug} declares no filters")  # a caller's bug, not a state
 
     def deleted(self, entity: str, *, since: datetime) -> Iterator[Deletion]:
         """Records deleted at or after ``since``; only where ``capabilities.deletes``."""

@@ -76,6 +76,10 @@ class Asking(StrEnum):
     def by_key(self) -> bool:
         return self in (Asking.KEY_LOOKUP, Asking.BOTH)
 
+    @property
+    def by_job(self) -> bool:
+        return self in (Asking.JOB_RESULTS, Asking.BOTH)
+
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
@@ -83,10 +87,12 @@ class Capabilities:
 
     ``asked_by`` says how a target can be asked after a lost answer; ``finds`` that it looks records up by any fields
     (``Target.find``) and lets a found one be taken over (``Target.adopt``); ``lock_codes`` are the codes of
-    rejections that mean that a record, or its parent, was locked by somebody else at that moment.
+    rejections that mean that a record, or its parent, was locked by somebody else at that moment; ``locks_parents``
+    says that writing a record locks the records it points at, so that it is sent beside its siblings.
     ``page_size`` is in records. ``requests_per_second`` and ``concurrency`` are safe defaults for the
     rate budget where the vendor publishes no better figure (0 means no limit of its own). ``files`` says
-    that it works on files a person uploads. ``alters`` lists what the target changes in values by itself.
+    that it works on files a person uploads, ``filters`` that ``Source.narrow`` is understood. ``alters`` lists what
+    the target changes in values by itself.
     """
 
     reads: bool = False
@@ -98,9 +104,11 @@ class Capabilities:
     rehearses: bool = False
     transactional: bool = False
     files: bool = False
+    filters: bool = False
     asked_by: Asking = Asking.NONE
     finds: bool = False
     lock_codes: frozenset[str] = frozenset()
+    locks_parents: bool = False
     page_size: int = 2_000
     requests_per_second: float = 0
     concurrency: int = 0
@@ -166,11 +174,22 @@ class EntityInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class RecordType:
+    """A kind of record within one entity. ``name`` is the same in every org, ``id`` is this org's own."""
+
+    id: str
+    name: str
+    label: str = ""
+    active: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class EntitySchema:
-    """An entity with its fields, in the platform's order."""
+    """An entity with its fields, in the platform's order, and its record types where the platform has any."""
 
     entity: EntityInfo
     fields: tuple[FieldInfo, ...]
+    record_types: tuple[RecordType, ...] = ()
 
     def field(self, name: str) -> FieldInfo:
         """The field of that name; raises KeyError where there is none."""
@@ -182,6 +201,64 @@ class EntitySchema:
     @property
     def names(self) -> tuple[str, ...]:
         return tuple(candidate.name for candidate in self.fields)
+
+
+class Operator(StrEnum):
+    """How a condition compares; the values are what is stored. A text compares as the platform compares it."""
+
+    EQUALS = "equals"
+    DIFFERS = "differs"
+    LESS = "less"
+    LESS_OR_EQUAL = "less or equal"
+    GREATER = "greater"
+    GREATER_OR_EQUAL = "greater or equal"
+    AMONG = "among"
+    BEGINS = "begins with"
+    BLANK = "blank"
+    FILLED = "filled"
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """What must hold of a record for it to be read.
+
+    ``field`` is a field's name, or a path over references to a parent's field: ``Rule__c.Status__c``.
+    ``values`` are in source-frame notation: one for most operators, at least one for ``among``, none for
+    ``blank`` and ``filled``.
+    """
+
+    field: str
+    operator: Operator
+    values: tuple[str, ...] = ()
+
+
+class AutomationKind(StrEnum):
+    VALIDATION_RULE = "validation rule"
+    FLOW = "flow"
+    TRIGGER = "trigger"
+    DUPLICATE_RULE = "duplicate rule"
+
+
+@dataclass(frozen=True, slots=True)
+class Automation:
+    """Something in a system that acts on, or refuses, records that are written. ``entity`` is blank where the
+    system does not tell which; ``detail`` is what it says to people."""
+
+    kind: AutomationKind
+    entity: str
+    name: str
+    active: bool
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    """How much a system holds and what acts on it: approximate ``records`` by entity, ``automations``, and one
+    sentence in ``unread`` for each part that the connecting user may not see."""
+
+    records: Mapping[str, int] = field(default_factory=dict)
+    automations: tuple[Automation, ...] = ()
+    unread: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,16 +3,23 @@
 from dataclasses import asdict
 from typing import Any
 
-from connectors.types import EntityInfo, EntitySchema, FieldInfo, FieldType
+from connectors.types import EntityInfo, EntitySchema, FieldInfo, FieldType, RecordType
 
 
 def schema_to_json(schema: EntitySchema) -> dict[str, Any]:
     """The schema as JSON values; ``schema_from_json`` gives an equal one back."""
-    return {"entity": asdict(schema.entity), "fields": [_sparse(field) for field in schema.fields]}
+    stored: dict[str, Any] = {
+        "entity": asdict(schema.entity),
+        "fields": [_sparse(field) for field in schema.fields],
+    }
+    if schema.record_types:
+        stored["record_types"] = [asdict(kind) for kind in schema.record_types]
+    return stored
 
 
 def schema_from_json(stored: dict[str, Any]) -> EntitySchema:
-    return EntitySchema(EntityInfo(**stored["entity"]), tuple(_field(field) for field in stored["fields"]))
+    kinds = tuple(RecordType(**kind) for kind in stored.get("record_types", ()))
+    return EntitySchema(EntityInfo(**stored["entity"]), tuple(_field(field) for field in stored["fields"]), kinds)
 
 
 _PLAIN = asdict(FieldInfo(name=""))
