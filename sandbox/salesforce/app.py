@@ -19,16 +19,20 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from sandbox.salesforce import collection_calls, ingest_calls, jobs, oauth, rest, sobject_writes, tree_calls
 from sandbox.salesforce.bad import BadRecord
 from sandbox.salesforce.bulk import BulkJobs
+from sandbox.salesforce.components import Components
 from sandbox.salesforce.composite import Composite
 from sandbox.salesforce.control import Control
 from sandbox.salesforce.definitions import Definitions
 from sandbox.salesforce.deleting import Deleter
+from sandbox.salesforce.deployments import Deployments
 from sandbox.salesforce.errors import ApiError, not_found
 from sandbox.salesforce.faults import ERROR_KINDS, Fault, Faults, Kind, error_answer
+from sandbox.salesforce.grants import Desk
 from sandbox.salesforce.ingest import IngestJobs
 from sandbox.salesforce.org import Org
 from sandbox.salesforce.query import Queries
 from sandbox.salesforce.rest import Call, Services, as_json
+from sandbox.salesforce.soap import Soap
 from sandbox.salesforce.store import Store
 from sandbox.salesforce.versions import checked, versions
 from sandbox.salesforce.writing import Writer
@@ -63,6 +67,7 @@ def simulator(definitions: Definitions, bad: list[BadRecord], *, hang_up: Hangup
     routes = [
         *_data_routes(services),
         *_identity_routes(services),
+        *_soap_routes(services),
         *Control(services, definitions, faults, bad).routes(),
     ]
     handlers = {HTTPException: _http_error, ApiError: _api_error}
@@ -147,9 +152,23 @@ def _data_routes(services: Services) -> list[BaseRoute]:
 def _identity_routes(services: Services) -> list[BaseRoute]:
     org, store = services.org, services.store
 
+    desk = Desk(org, store)
+
+    async def form_of(request: Request) -> dict[str, str]:
+        return dict(parse_qsl((await request.body()).decode(), keep_blank_values=True))
+
     async def token(request: Request) -> Response:
-        form = dict(parse_qsl((await request.body()).decode(), keep_blank_values=True))
-        return oauth.token_answer(org, oauth.base_url(request), form, request.headers.get("authorization"))
+        form, header = await form_of(request), request.headers.get("authorization")
+        return await run_in_threadpool(oauth.token_answer, desk, oauth.base_url(request), form, header)
+
+    async def authorize(request: Request) -> Response:
+        return oauth.authorize(org, request)
+
+    async def consent(request: Request) -> Response:
+        return oauth.consent(org, await form_of(request))
+
+    async def revoke(request: Request) -> Response:
+        return oauth.revoke(org, await form_of(request))
 
     async def who(answer: Callable[[Org, Store, Request], Response], request: Request) -> Response:
         return await run_in_threadpool(answer, org, store, request)
@@ -160,9 +179,17 @@ def _identity_routes(services: Services) -> list[BaseRoute]:
     return [
         Route("/services/data", version_list),
         Route("/services/oauth2/token", token, methods=["POST"]),
+        Route("/services/oauth2/authorize", authorize),
+        Route("/services/oauth2/consent", consent, methods=["POST"]),
+        Route("/services/oauth2/revoke", revoke, methods=["POST"]),
         Route("/services/oauth2/userinfo", partial(who, oauth.userinfo), methods=["GET", "POST"]),
         Route("/id/{org}/{user}", partial(who, oauth.identity)),
     ]
+
+
+def _soap_routes(services: Services) -> list[Route]:
+    components = Components(services.org, services.store)
+    return Soap(services.org, components, Deployments(components)).routes()
 
 
 def _guarded(services: Services, handler: Handler) -> Callable[[Request], object]:

@@ -1,4 +1,4 @@
-"""The token endpoint and who-am-I resources.
+"""The pages of logging in: consent, the token endpoint, revocation and who-am-I.
 
 https://help.salesforce.com/s/articleView?id=sf.remoteaccess_oauth_flows.htm
 """
@@ -6,91 +6,100 @@ https://help.salesforce.com/s/articleView?id=sf.remoteaccess_oauth_flows.htm
 import base64
 import binascii
 import hashlib
+import html
+import re
 import time
 from collections.abc import Mapping
+from urllib.parse import parse_qsl, urlencode
 
 import orjson
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from sandbox.salesforce.org import PLATFORM_CLI, Org
+from sandbox.salesforce.apps import App, Consented
+from sandbox.salesforce.grants import Desk, TokenRefused
+from sandbox.salesforce.org import Org
 from sandbox.salesforce.store import Store
 
-EXPIRED = "invalid_grant", "expired access/refresh token"
 
-
-class TokenRefused(Exception):
-    """A token request the platform answers with 400 and ``{"error", "error_description"}``."""
-
-    def __init__(self, error: str, description: str) -> None:
-        super().__init__(description)
-        self.error = error
-        self.description = description
-
-
-def token_answer(org: Org, base_url: str, form: Mapping[str, str], authorization: str | None) -> Response:
+def token_answer(desk: Desk, base_url: str, form: Mapping[str, str], authorization: str | None) -> Response:
     """What ``POST /services/oauth2/token`` answers; ``authorization`` is the header, for Basic client credentials."""
+    org = desk.org
     try:
-        refresh_token = _grant(org, {**form, **_basic(authorization)})
+        granted = desk.decide({**form, **_basic(authorization)}, base_url)
     except TokenRefused as refused:
         return _json({"error": refused.error, "error_description": refused.description}, 400)
     issued = str(int(time.time() * 1000))
-    identity = f"{base_url}/id/{org.org_id}/{org.user_id}"
+    identity = f"{base_url}/id/{org.org_id}/{granted.user_id}"
     signature = hashlib.sha256((identity + issued + org.credentials.client_secret).encode()).digest()
     answer = {
         "access_token": org.new_token(),
         "signature": base64.b64encode(signature).decode(),
-        "scope": "api refresh_token" if refresh_token else "api",
+        "scope": " ".join(granted.scopes),
         "instance_url": base_url,
         "id": identity,
         "token_type": "Bearer",
         "issued_at": issued,
     }
-    return _json(answer)
+    return _json(answer | ({"refresh_token": granted.refresh_token} if granted.refresh_token else {}))
 
 
-def _grant(org: Org, form: Mapping[str, str]) -> bool:
-    """Check a token request; returns whether the session came from a refresh token. Raises TokenRefused."""
-    match form.get("grant_type"):
-        case "client_credentials":
-            _check_client(org, form)
-            return False
-        case "refresh_token":
-            _check_refresh(org, form)
-            return True
-        case "password":
-            _check_client(org, form)
-            _check_password(org, form)
-            return False
-        case None:
-            raise TokenRefused("unsupported_grant_type", "grant type not supported")
-        case _:
-            raise TokenRefused("unsupported_grant_type", "grant type not supported")
+def authorize(org: Org, request: Request) -> Response:
+    """``GET /services/oauth2/authorize``: the vendor's page on which a person consents, or a refusal.
+
+    A wrong client or return address is told to the person and never sent anywhere (RFC 6749 §4.1.2.1)."""
+    asked = request.query_params
+    app = org.apps.get(asked.get("client_id", ""))
+    if app is None or not app.enabled:
+        return _refusal("error=invalid_client_id&error_description=client identifier invalid")
+    if not _returns_to(app, asked.get("redirect_uri", "")):
+        return _refusal("error=redirect_uri_mismatch&error_description=redirect_uri must match configuration")
+    if asked.get("response_type") != "code":
+        return _refusal("error=unsupported_response_type&error_description=response type must be code")
+    if app.needs_pkce and not asked.get("code_challenge"):
+        return _refusal("error=invalid_request&error_description=missing required code challenge")
+    return HTMLResponse(_CONSENT.format(app=html.escape(app.name or app.key), query=html.escape(str(asked))))
 
 
-def _check_client(org: Org, form: Mapping[str, str]) -> None:
-    if form.get("client_id") != org.credentials.client_id:
-        raise TokenRefused("invalid_client_id", "client identifier invalid")
-    if form.get("client_secret") != org.credentials.client_secret:
-        raise TokenRefused("invalid_client", "invalid client credentials")
-
-
-def _check_refresh(org: Org, form: Mapping[str, str]) -> None:
-    """The CLI's client needs no secret; a refresh token is only good for the client that got it."""
-    client = form.get("client_id")
-    if client == PLATFORM_CLI:
-        expected = org.credentials.refresh_token
+def consent(org: Org, form: Mapping[str, str]) -> Response:
+    """``POST /services/oauth2/consent``: what the person pressed, sent back to the app with its state."""
+    asked = dict(parse_qsl(form.get("query", ""), keep_blank_values=True))
+    app = org.apps.get(asked.get("client_id", ""))
+    target = asked.get("redirect_uri", "")
+    if app is None or not _returns_to(app, target):
+        return _refusal("error=invalid_client_id&error_description=client identifier invalid")
+    told = {"state": asked["state"]} if "state" in asked else {}
+    if form.get("answer") != "allow":
+        told |= {"error": "access_denied", "error_description": "end-user denied authorization"}
     else:
-        _check_client(org, form)
-        expected = org.credentials.app_refresh_token
-    if form.get("refresh_token") != expected:
-        raise TokenRefused(*EXPIRED)
+        told["code"] = org.apps.new_code(Consented(app.key, target, asked.get("code_challenge", ""), org.user_id))
+    return RedirectResponse(f"{target}?{urlencode(told)}", 302)
 
 
-def _check_password(org: Org, form: Mapping[str, str]) -> None:
-    secret = org.credentials.password + org.credentials.security_token
-    if (form.get("username"), form.get("password")) != (org.credentials.username, secret):
-        raise TokenRefused("invalid_grant", "authentication failure")
+def revoke(org: Org, form: Mapping[str, str]) -> Response:
+    """``POST /services/oauth2/revoke``: ends a session or a refresh token."""
+    token = form.get("token", "")
+    if org.knows(token):
+        org.expire(token)
+    elif not org.apps.revoke(token):
+        return _json({"error": "unsupported_token_type", "error_description": "this token is not supported"}, 400)
+    return Response(status_code=200)
+
+
+def _returns_to(app: App, address: str) -> bool:
+    """Whether the app may be returned to there; callbacks ending in ``/`` are beginnings, on any port."""
+    bare = re.sub(r"^(https?://[^/:]+):\d+", r"\1", address)
+    return any(address == known or (known.endswith("/") and bare.startswith(known)) for known in app.callbacks)
+
+
+def _refusal(text: str) -> Response:
+    return Response(text, 400, media_type="text/plain")
+
+
+_CONSENT = """<!doctype html><html lang="en"><title>Allow access?</title>
+<h1>Allow access?</h1><p>{app} is asking to manage your data via APIs and to perform requests at any time.</p>
+<form method="post" action="/services/oauth2/consent"><input type="hidden" name="query" value="{query}">
+<button name="answer" value="deny">Deny</button> <button name="answer" value="allow">Allow</button></form></html>"""
 
 
 def _basic(authorization: str | None) -> dict[str, str]:

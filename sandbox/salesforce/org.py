@@ -8,8 +8,10 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from sandbox.salesforce import ids
+from sandbox.salesforce.apps import PLATFORM_CLI, App, Apps
 
-PLATFORM_CLI = "PlatformCLI"
+CALLBACKS = ("http://localhost/", "http://127.0.0.1/")
+"""Return addresses of the customer's own app: below these, on any port."""
 _VARIABLE = re.compile(r"/[A-Za-z0-9]{15}(?:[A-Za-z0-9]{3})?(?:-\d+)?(?=/|$)")
 
 
@@ -41,7 +43,10 @@ class Settings:
     """What control requests may change; switches are 0 or 1.
 
     ``bulk_polls`` is how often a bulk job is seen unfinished; an ingest job stops after ``bulk_hold`` batches and
-    waits until that is -1 again. ``upload_bytes`` is the most one upload may hold.
+    waits until that is -1 again. ``upload_bytes`` is the most one upload may hold. ``app_delay`` is how many token
+    requests a new app refuses as not known yet, ``deploy_polls`` how often a deployment is seen unfinished,
+    ``failing_tests`` how many Apex tests fail in it. ``connected_apps`` lets connected apps be made, as only older
+    orgs do; ``setup_access`` is the administrator's right to make apps at all; ``soap_login`` the old log-in.
     """
 
     api_limit: int = 100_000
@@ -55,6 +60,12 @@ class Settings:
     audit_fields: int = 0
     hard_delete: int = 0
     row_locks: int = 0
+    app_delay: int = 0
+    deploy_polls: int = 1
+    failing_tests: int = 0
+    connected_apps: int = 0
+    setup_access: int = 1
+    soap_login: int = 1
 
 
 @dataclass
@@ -69,9 +80,18 @@ class Org:
     bulk_jobs: int = 0
     batches: int = 0
     calls: Counter[str] = field(default_factory=Counter)
+    apps: Apps = field(default_factory=Apps)
     _tokens: set[str] = field(default_factory=set)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _numbers: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
+
+    def __post_init__(self) -> None:
+        """Every org knows the vendor's command line, and here an app of the customer's own."""
+        given = self.credentials
+        own = App(given.client_id, "Sandbox_App", given.client_secret, CALLBACKS, runs_as=self.user_id)
+        for app, token in ((App(PLATFORM_CLI), given.refresh_token), (own, given.app_refresh_token)):
+            self.apps.put(app)
+            self.apps.admit(token, app.key, self.user_id)
 
     def new_token(self) -> str:
         token = f"{self.org_id[:15]}!AQ{secrets.token_urlsafe(60)}"

@@ -17,8 +17,9 @@ import httpx
 import orjson
 import uvicorn
 
+from sandbox.salesforce.apps import PLATFORM_CLI
 from sandbox.salesforce.build import Contents, build
-from sandbox.salesforce.org import PLATFORM_CLI, Org
+from sandbox.salesforce.org import Org
 from sandbox.salesforce.serve import Connections, listening_socket
 from sandbox.salesforce.store import Store
 from sandbox.salesforce.tls import Certificates, make_certificates

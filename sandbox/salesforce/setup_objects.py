@@ -142,3 +142,27 @@ def _setup_object(name: str, label: str, plural: str, prefix: str, columns: tupl
     return SObject(
         name, label, plural, prefix, columns, undeletable=False, searchable=False, triggerable=False, layoutable=False
     )
+
+
+def permission_set() -> SObject:
+    columns = (
+        f.record_id("Permission Set ID"),
+        f.required(f.text("Name", "Permission Set Name", 80)),
+        f.required(f.text("Label", "Permission Set Label", 80)),
+        f.text("Description", "Description"),
+        f.flag("IsOwnedByProfile", "Is Owned By Profile"),
+        *f.audit(),
+    )
+    return _setup_object("PermissionSet", "Permission Set", "Permission Sets", "0PS", columns)
+
+
+def permission_set_assignment() -> SObject:
+    columns = (
+        f.record_id("PermissionSetAssignment ID"),
+        f.required(f.reference("AssigneeId", "Assignee ID", "User", relationship="Assignee")),
+        f.required(f.reference("PermissionSetId", "PermissionSet ID", "PermissionSet", relationship="PermissionSet")),
+        f.read_only(f.datetime("SystemModstamp", "Date Assigned")),
+    )
+    return _setup_object(
+        "PermissionSetAssignment", "Permission Set Assignment", "Permission Set Assignments", "0Pa", columns
+    )

@@ -24,6 +24,8 @@ _SETUP = (
     setup.user_role,
     setup.group,
     setup.record_type,
+    setup.permission_set,
+    setup.permission_set_assignment,
 )
 
 
