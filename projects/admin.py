@@ -63,7 +63,8 @@ class ProjectObjectAdmin(ModelAdmin):  # type: ignore[misc]  # unfold ships no t
     list_filter = (("project", admin.RelatedOnlyFieldListFilter), "on_conflict", "enabled")
     list_select_related = ("project",)
     fields = (
-        "project", "source_entity", "target_entity", "identity", "key", "position", "where", "on_conflict", "enabled"
+        "project", "source_entity", "target_entity", "identity", "key", "position", "where", "on_conflict",
+        "equality", "enabled",
     )  # fmt: skip
     readonly_fields = ("project", "source_entity", "target_entity", "identity", "key")
 

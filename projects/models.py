@@ -1,11 +1,22 @@
 """What should move: projects, their objects, how fields map, and our stored description of each org's entities."""
 
 from django.conf import settings
+from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator
 from django.db import models
 from django.db.models.functions import Lower
 
 from orgs.visibility import VisibleManager
+from projects.mapping import codec
+from projects.mapping.problems import MappingInvalid
+
+
+def check_equality(data: object) -> None:
+    """Raises ValidationError with the codec's sentence where the rules of reading back are none."""
+    try:
+        codec.decode_equality(data)
+    except MappingInvalid as error:
+        raise ValidationError(error.message) from error
 
 
 class Project(models.Model):
@@ -128,6 +139,14 @@ class ProjectObject(models.Model):
         blank=True,
         help_text="What becomes of a record whose parent is not in the target, by reference field: wait, drop, keep "
         'or reject, like {"AccountId": "wait"}.',
+    )
+    equality = models.JSONField(
+        default=dict,
+        db_default={},
+        blank=True,
+        validators=[check_equality],
+        help_text="Target field → rules by which a value read back counts as equal, in place of those of its type: "
+        '{"Email": ["case"], "Notes": []}. An empty list wants the very same value.',
     )
     enabled = models.BooleanField(default=True)
     selection = models.JSONField(

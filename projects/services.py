@@ -1,7 +1,7 @@
 """The changes of projects: making one, choosing its objects, keeping definitions and mappings."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from django.db import transaction
 
@@ -157,6 +157,7 @@ def save_mapping(project: Project, mapping: ObjectMapping, position: int) -> Pro
             "key": mapping.key,
             "where": mapping.where.sql if mapping.where else "",
             "where_universal": mapping.where_universal.sql if mapping.where_universal else "",
+            "equality": codec.encode(mapping)["equality"],
         },
     )
     chosen.fields.all().delete()
@@ -172,7 +173,7 @@ def save_mapping(project: Project, mapping: ObjectMapping, position: int) -> Pro
 def object_mapping(chosen: ProjectObject, source: EntitySchema) -> ObjectMapping:
     """The mapping a run follows for this object: derived from the source for a mirror, else as stored."""
     if chosen.project.mirror:
-        return derive.mirror(source)
+        return replace(derive.mirror(source), equality=codec.decode_equality(chosen.equality))
     rules: dict[str, list[FieldRule]] = {FieldMapping.Half.UNIVERSAL: [], FieldMapping.Half.TARGET: []}
     for field in chosen.fields.all():
         rules[field.half].append(FieldRule(field.target, codec.decode_rule(field.rule)))
@@ -187,6 +188,7 @@ def object_mapping(chosen: ProjectObject, source: EntitySchema) -> ObjectMapping
         part=chosen.part,
         where=Formula(chosen.where) if chosen.where else None,
         where_universal=Formula(chosen.where_universal) if chosen.where_universal else None,
+        equality=codec.decode_equality(chosen.equality),
     )
 
 

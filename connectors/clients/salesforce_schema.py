@@ -4,13 +4,14 @@ https://developer.salesforce.com/docs/atlas.en-us.api_rest.meta/api_rest/resourc
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
+from connectors.clients.salesforce_errors import NotModified
 from connectors.clients.salesforce_session import SalesforceSession
 from connectors.errors import NotFound, SettingsInvalid
 from connectors.pagination import batch_from, value_at
-from connectors.types import EntityInfo, EntitySchema, FieldInfo, FieldType
+from connectors.types import EntityInfo, EntitySchema, FieldInfo, FieldType, RecordType
 
 TYPES: Final[Mapping[str, FieldType]] = {
     "reference": FieldType.REFERENCE,
@@ -49,7 +50,8 @@ class SObject:
 
     The sets name fields: ``createable`` ones a new record may carry, ``updateable`` ones an existing record
     takes, ``mandatory`` ones are never blank, ``case_sensitive`` ones tell ``a`` from ``A``, ``masters`` are
-    parents a record belongs to for good.
+    parents a record belongs to for good, ``filterable`` ones may stand in a condition. ``relationships`` name the
+    parent behind a reference field; ``stamp`` is when the org last changed the object, in its own words.
     """
 
     schema: EntitySchema
@@ -60,6 +62,9 @@ class SObject:
     mandatory: frozenset[str] = frozenset()
     case_sensitive: frozenset[str] = frozenset()
     masters: frozenset[str] = frozenset()
+    filterable: frozenset[str] = frozenset()
+    relationships: Mapping[str, str] = field(default_factory=dict)
+    stamp: str = ""
 
 
 def list_entities(session: SalesforceSession, *, writable: bool = False) -> tuple[EntityInfo, ...]:
@@ -70,10 +75,20 @@ def list_entities(session: SalesforceSession, *, writable: bool = False) -> tupl
     return tuple(sorted(found, key=lambda info: info.name))
 
 
-def describe(session: SalesforceSession, entity: str) -> SObject:
-    """The object's readable fields; raises SettingsInvalid where there is no such object."""
+def describe_if_changed(session: SalesforceSession, entity: str, stamp: str) -> SObject | None:
+    """The object, or None where nothing about it changed since ``stamp`` (of an earlier description)."""
     try:
-        answer = session.http.get(session.path("sobjects", entity, "describe"))
+        return describe(session, entity, stamp=stamp)
+    except NotModified:
+        return None
+
+
+def describe(session: SalesforceSession, entity: str, *, stamp: str = "") -> SObject:
+    """The object's readable fields; raises SettingsInvalid where there is no such object, and NotModified where
+    nothing about it changed since ``stamp``."""
+    headers = {"If-Modified-Since": stamp} if stamp else None
+    try:
+        answer = session.http.get(session.path("sobjects", entity, "describe"), headers=headers)
     except NotFound as error:
         raise SettingsInvalid(
             f"Salesforce has no object “{entity}”, or hides it from the connecting user. "
@@ -82,11 +97,11 @@ def describe(session: SalesforceSession, entity: str) -> SObject:
         ) from None
     entries = batch_from(answer, ("fields",)).records
     fields = tuple(_field(entry) for entry in entries if value_at(entry, ("type",)) not in UNREADABLE_TYPES)
-    names = {field.name for field in fields}
+    names = {each.name for each in fields}
     updated = next((name for name in UPDATED_FIELDS if name in names), None)
     info = EntityInfo(str(answer.value("name")), str(answer.value("label")), id_field="Id", updated_field=updated)
     return SObject(
-        EntitySchema(info, fields),
+        EntitySchema(info, fields, _record_types(answer.object())),
         bool(answer.object().get("replicateable")),
         "IsDeleted" in names,
         createable=_named(entries, lambda entry: entry.get("createable")),
@@ -94,6 +109,18 @@ def describe(session: SalesforceSession, entity: str) -> SObject:
         mandatory=_named(entries, lambda entry: not entry.get("nillable", True)),
         case_sensitive=_named(entries, lambda entry: entry.get("caseSensitive")),
         masters=_named(entries, lambda entry: entry.get("relationshipOrder") is not None),
+        filterable=_named(entries, lambda entry: entry.get("filterable", True)),
+        relationships={str(e["name"]): str(e["relationshipName"]) for e in entries if e.get("relationshipName")},
+        stamp=answer.header("last-modified"),
+    )
+
+
+def _record_types(answer: Mapping[str, Any]) -> tuple[RecordType, ...]:
+    """The object's own record types; the master that every object has is none of them."""
+    return tuple(
+        RecordType(str(kind["recordTypeId"]), str(kind["developerName"]), str(kind["name"]), bool(kind.get("active")))
+        for kind in answer.get("recordTypeInfos") or ()
+        if not kind.get("master")
     )
 
 
@@ -131,4 +158,5 @@ def _field(entry: Mapping[str, Any]) -> FieldInfo:
         choices=tuple(str(value["value"]) for value in entry.get("picklistValues") or () if value.get("active", True)),
         restricted=bool(entry.get("restrictedPicklist")),
         references=tuple(entry.get("referenceTo") or ()) if kind is FieldType.REFERENCE else (),
+        rich=entry.get("extraTypeInfo") == "richtextarea",
     )

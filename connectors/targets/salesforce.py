@@ -22,7 +22,7 @@ from connectors.clients.salesforce_query import PAGE_SIZE
 from connectors.clients.salesforce_schema import SObject
 from connectors.clients.salesforce_session import SETTINGS, SalesforceSession
 from connectors.context import Context
-from connectors.types import Asking, Capabilities, EntityInfo, EntitySchema, Identity, WriteResult
+from connectors.types import Alteration, Asking, Capabilities, EntityInfo, EntitySchema, Identity, WriteResult
 
 
 class SalesforceTarget(Target):
@@ -33,7 +33,14 @@ class SalesforceTarget(Target):
     settings = SETTINGS
     # 25 requests of 20 s and more may run at once in production, 5 in a developer org.
     capabilities = Capabilities(
-        writes=True, counts=True, rehearses=True, asked_by=Asking.BOTH, page_size=PAGE_SIZE, concurrency=5
+        writes=True,
+        counts=True,
+        rehearses=True,
+        asked_by=Asking.BOTH,
+        page_size=PAGE_SIZE,
+        concurrency=5,
+        # Moments lose their fraction, blank text is null, and blanks at the end of a text are taken off.
+        alters=frozenset({Alteration.CUTS_TO_SECONDS, Alteration.BLANKS_TO_NULL, Alteration.TRIMS_TEXT}),
     )
 
     def __init__(self, context: Context) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias, cast
 
+from projects.mapping.equality import EqualityRule
 from projects.mapping.problems import MappingInvalid, Problem
 from projects.mapping.specification import (
     Address,
@@ -71,6 +72,7 @@ def encode(mapping: ObjectMapping) -> dict[str, Any]:
         "where_universal": mapping.where_universal.sql if mapping.where_universal else None,
         "to_universal": [_encode_field_rule(rule) for rule in mapping.to_universal],
         "to_target": [_encode_field_rule(rule) for rule in mapping.to_target],
+        "equality": {name: [rule.value for rule in rules] for name, rules in mapping.equality.items()},
     }
 
 
@@ -88,7 +90,7 @@ def _encode_field_rule(rule: FieldRule) -> dict[str, Any]:
 
 def _mapping(data: object) -> ObjectMapping:
     required = {"source_entity", "target_entity", "identity", "key", "to_target"}
-    optional = {"part", "universal", "where", "where_universal", "to_universal"}
+    optional = {"part", "universal", "where", "where_universal", "to_universal", "equality"}
     body = _object(data, "mapping", required, optional)
     return ObjectMapping(
         source_entity=_text(body, "source_entity", "mapping"),
@@ -101,7 +103,29 @@ def _mapping(data: object) -> ObjectMapping:
         where_universal=_where(body, "where_universal"),
         to_universal=_field_rules(body.get("to_universal", []), "to_universal"),
         to_target=_field_rules(body["to_target"], "to_target"),
+        equality=_equality(body.get("equality", {})),
     )
+
+
+def decode_equality(data: object) -> dict[str, tuple[EqualityRule, ...]]:
+    """Target field → its rules of reading back; raises MappingInvalid naming what is wrong."""
+    try:
+        return _equality(data)
+    except _MalformedError as wrong:
+        raise MappingInvalid("equality", [Problem("", str(wrong))]) from None
+
+
+def _equality(data: object) -> dict[str, tuple[EqualityRule, ...]]:
+    if not isinstance(data, Mapping):
+        raise _MalformedError("equality must be an object of target field → list of rules.")
+    known = ", ".join(EqualityRule)
+    for name, rules in data.items():
+        if not (isinstance(name, str) and isinstance(rules, list)):
+            raise _MalformedError(f"equality.{name} must be a list of rules; known ones: {known}.")
+        unknown = [rule for rule in rules if rule not in set(EqualityRule)]
+        if unknown:
+            raise _MalformedError(f"equality.{name} has the unknown rule “{unknown[0]}”; known ones: {known}.")
+    return {name: tuple(EqualityRule(rule) for rule in rules) for name, rules in data.items()}
 
 
 def _where(body: Json, key: str) -> Formula | None:

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypeAlias
 
+from projects.mapping.equality import EqualityRule
+
 
 class Unknown(StrEnum):
     """What a value map does with a value it does not list."""
@@ -109,7 +111,8 @@ class ObjectMapping:
     carries our external id; one of the target rules must fill it. ``where`` keeps only records for
     which the formula over source fields is true; the others are skipped with that reason.
     ``where_universal`` does the same over the universal fields. ``universal`` names the middle object,
-    blank where ``to_universal`` is empty and ``to_target`` reads the source fields directly.
+    blank where ``to_universal`` is empty and ``to_target`` reads the source fields directly. ``equality``
+    gives for target fields the rules of reading back in place of those their types bring; blank for exactly.
     """
 
     source_entity: str
@@ -122,6 +125,7 @@ class ObjectMapping:
     part: str = ""
     where: Formula | None = None
     where_universal: Formula | None = None
+    equality: Mapping[str, tuple[EqualityRule, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

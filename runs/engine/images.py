@@ -2,6 +2,7 @@
 
 import polars as pl
 
+from projects.mapping.equality import canonical
 from projects.mapping.row_hash import row_hash
 from runs.engine.comparison import canonical_json
 from runs.engine.session import Bench
@@ -18,4 +19,4 @@ def fingerprints(bench: Bench, rows: pl.DataFrame) -> pl.DataFrame:
     """``key`` and ``held``: the hash that the ledger would have if we had written the row as it is."""
     images = typed(bench, rows)
     content = images.rename({"key": bench.mapping.key}).select(bench.compiled.target_fields)
-    return images.select("key", row_hash(content).alias("held"))
+    return images.select("key", row_hash(canonical(content, bench.rules)).alias("held"))

@@ -24,7 +24,7 @@ def reconcile(session: Session, lease: Lease) -> None:
     actual = session.target.fetch(
         bench.entity, key=bench.mapping.key, keys=landed["key"].to_list(), fields=bench.other_fields
     )
-    found = compare(expected, actual, fields=bench.other_fields, json=bench.json_fields)
+    found = compare(expected, actual, fields=bench.other_fields, rules=bench.rules)
     verdict = Verdict(
         records=landed.height,
         fields=found.fields,

@@ -8,18 +8,21 @@ from functools import cached_property
 import polars as pl
 from django.db.models import F
 
+from connectors import registry
 from connectors.base import Source, Target
-from connectors.types import FieldType
+from connectors.types import Alteration, FieldType
 from orgs import services as orgs
 from projects.definitions import schema_from_json
 from projects.mapping import codec
 from projects.mapping.compiled import CompiledMapping
 from projects.mapping.compiler import compile_mapping
+from projects.mapping.equality import EqualityRule, rules_for
 from projects.mapping.keys import key_prefix
 from projects.mapping.specification import ObjectMapping
 from projects.models import OnConflict
 from projects.services import value_maps
 from runs import ledger
+from runs.engine.journal import ChunkJournal
 from runs.ledger import Place
 from runs.models import Run, Step
 
@@ -35,6 +38,8 @@ class Bench:
     """Source entity → ids of the project objects whose id map resolves references to it."""
     keeps_edits: bool
     """Whether an edit that somebody made in the target outweighs a change of the source."""
+    alterations: frozenset[Alteration] = frozenset()
+    """What the target does to values by itself."""
 
     def id_map(self, object_ids: Sequence[int], source_ids: pl.Series) -> pl.DataFrame:
         """As ``ledger.id_map``, of this project."""
@@ -59,6 +64,15 @@ class Bench:
         empty = pl.DataFrame(schema=dict.fromkeys(self.compiled.source_fields, pl.String))
         return self.compiled.apply(empty, {}).rows.select(self.compiled.target_fields).schema
 
+    @cached_property
+    def rules(self) -> Mapping[str, tuple[EqualityRule, ...]]:
+        """Target field → the rules by which a value read back may equal it beside exactly."""
+        chosen = self.mapping.equality
+        return {
+            field.name: chosen.get(field.name, rules_for(field.info, self.alterations))
+            for field in self.compiled.fields
+        }
+
     @property
     def json_fields(self) -> frozenset[str]:
         return frozenset(field.name for field in self.compiled.fields if field.info.type is FieldType.JSON)
@@ -75,6 +89,7 @@ class Session(AbstractContextManager["Session"]):
         self.run = Run.objects.select_related("project__source", "project__target", "undoes").get(pk=run_id)
         self._stack = ExitStack()
         self._benches: dict[int, Bench] = {}
+        self.journal = ChunkJournal(run_id)
 
     @cached_property
     def source(self) -> Source:
@@ -82,7 +97,7 @@ class Session(AbstractContextManager["Session"]):
 
     @cached_property
     def target(self) -> Target:
-        return self._stack.enter_context(orgs.open_target(self.run.project.target))
+        return self._stack.enter_context(orgs.open_target(self.run.project.target, journal=self.journal))
 
     def bench(self, step_id: int) -> Bench:
         if step_id not in self._benches:
@@ -96,7 +111,8 @@ class Session(AbstractContextManager["Session"]):
         )
         place = Place(self.run.project_id, step.object_id, self.run.pk, step.pk, mapping.part)
         keeps_edits = step.object.on_conflict != OnConflict.SOURCE
-        return Bench(place, mapping, compiled, self._objects_by_entity, keeps_edits)
+        altered = registry.target_class(self.run.project.target.platform).capabilities.alters
+        return Bench(place, mapping, compiled, self._objects_by_entity, keeps_edits, altered)
 
     @cached_property
     def _value_maps(self) -> Mapping[str, Mapping[str, str | None]]:

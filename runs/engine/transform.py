@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from projects.mapping.equality import canonical
 from projects.mapping.row_hash import row_hash
 from projects.mapping.transformed import RECORD_ID, RECORD_PART, Transformed
 from runs.engine.session import Bench
@@ -35,7 +36,9 @@ def transform(bench: Bench, frame: pl.DataFrame) -> Mapped:
     rows = transformed.rows
     return Mapped(
         transformed,
-        _identities(bench, rows).with_columns(row_hash(rows).alias("hash")).with_row_index("place"),
+        _identities(bench, rows)
+        .with_columns(row_hash(canonical(rows, bench.rules)).alias("hash"))
+        .with_row_index("place"),
         rows.select(bench.compiled.target_fields),
         _identities(bench, transformed.waiting),
     )

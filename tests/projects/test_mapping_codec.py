@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from projects.mapping.codec import MAX_DEPTH, decode, decode_rule, encode, encode_rule
+from projects.mapping.codec import MAX_DEPTH, decode, decode_equality, decode_rule, encode, encode_rule
 from projects.mapping.compiler import MappingInvalid
+from projects.mapping.equality import EqualityRule
 from projects.mapping.specification import (
     Address,
     Constant,
@@ -45,8 +46,9 @@ rules: st.SearchStrategy[Rule] = st.recursive(
 )
 field_rules = st.lists(st.builds(FieldRule, texts, rules), max_size=3).map(tuple)
 formulas = st.none() | st.builds(Formula, texts)
+equality = st.dictionaries(texts, st.lists(st.sampled_from(EqualityRule), max_size=3).map(tuple), max_size=2)
 mappings = st.builds(
-    ObjectMapping, texts, texts, texts, texts, field_rules, field_rules, texts, texts, formulas, formulas
+    ObjectMapping, texts, texts, texts, texts, field_rules, field_rules, texts, texts, formulas, formulas, equality
 )
 
 
@@ -105,3 +107,16 @@ def test_rules_nested_without_end_are_refused() -> None:
         rule = Default(rule, Field("y"))
     with pytest.raises(MappingInvalid, match="deep"):
         decode_rule(encode_rule(rule))
+
+
+@pytest.mark.parametrize(
+    ("equality", "said"),
+    [
+        ([], "equality must be an object"),
+        ({"Email": "case"}, "equality.Email must be a list of rules"),
+        ({"Email": ["loosely"]}, "equality.Email has the unknown rule “loosely”"),
+    ],
+)
+def test_rules_of_reading_back_are_checked(equality: Any, said: str) -> None:
+    with pytest.raises(MappingInvalid, match=said):
+        decode_equality(equality)
