@@ -8,7 +8,7 @@ from django.db.models.functions import Now
 from orgs.sealing import register_sealed_column
 from orgs.visibility import VisibleManager, VisibleQuerySet
 from runs.choices import OPEN, ChunkState, ConflictState, EventLevel, RecordState, RunKind, RunState, StepTask
-from runs.payload import BEFORE, PAYLOAD
+from runs.payload import BEFORE, CHILDREN, PAYLOAD
 
 
 class Leased(models.Model):
@@ -288,6 +288,47 @@ class Finding(models.Model):
         return self.message
 
 
+class ChunkProof(models.Model):
+    """What reading a chunk back proved, for the evidence; written by ``runs.ledger`` with the verdict.
+
+    ``equal`` is field → rule → how many values were equal by it; ``sums`` is field → two decimals as text, what
+    the mapping demands and what the target holds. ``written`` is a SHA-256 over the records' identities and the
+    hashes of what was written, ``read_back`` one over their keys and the hashes of what was read (see
+    ``runs.evidence.digests``). ``children`` are how many records of the chunk point at each parent, as sealed
+    Parquet (see ``runs.engine.family``); null where nothing points anywhere.
+    """
+
+    chunk = models.OneToOneField(Chunk, on_delete=models.CASCADE, primary_key=True, related_name="proof")
+    step = models.ForeignKey(Step, on_delete=models.CASCADE, related_name="+")
+    equal = models.JSONField()
+    sums = models.JSONField()
+    written = models.CharField(max_length=64)
+    read_back = models.CharField(max_length=64)
+    children = models.BinaryField(null=True)
+
+    objects = VisibleManager["ChunkProof"]()
+
+    def __str__(self) -> str:
+        return f"Proof of chunk {self.chunk_id}"
+
+
+class StepProof(models.Model):
+    """What was proved of one object of a run as a whole, once all its chunks were read back.
+
+    ``children``, ``orphans`` and ``extras`` are JSON as the evidence has them (see ``runs.evidence.document``).
+    """
+
+    step = models.OneToOneField(Step, on_delete=models.CASCADE, primary_key=True, related_name="proof")
+    children = models.JSONField()
+    orphans = models.JSONField()
+    extras = models.JSONField()
+
+    objects = VisibleManager["StepProof"]()
+
+    def __str__(self) -> str:
+        return f"Proof of {self.step}"
+
+
 class RunEvent(models.Model):
     """One line of a run's log, written as it happens and never changed. ``until`` ends a wait."""
 
@@ -478,5 +519,6 @@ class DeltaSchedule(models.Model):
         return f"Delta schedule of {self.project}"
 
 
+register_sealed_column("runs.ChunkProof", "children", CHILDREN)
 register_sealed_column("runs.Chunk", "payload", PAYLOAD)
 register_sealed_column("runs.Chunk", "before", BEFORE)

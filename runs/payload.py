@@ -8,6 +8,7 @@ from orgs.sealing import open_sealed, seal
 
 PAYLOAD = "runs.Chunk.payload"
 BEFORE = "runs.Chunk.before"
+CHILDREN = "runs.ChunkProof.children"
 
 
 def pack(frame: pl.DataFrame, *, purpose: str) -> bytes:
