@@ -91,6 +91,9 @@ class Journal(Protocol):
         """Commit the number of a job that is about to carry this write. Raises what stops a write that is not ours
         any more."""
 
+    def tell(self, message: str) -> None:
+        """A sentence for the run's log: what staff should see of the tries of this write."""
+
 
 class NoJournal:
     """The journal of writes that nobody repeats after a crash: scripts, tests, clean-up."""
@@ -102,6 +105,9 @@ class NoJournal:
 
     def note(self, job: str) -> None:
         del job
+
+    def tell(self, message: str) -> None:
+        del message
 
 
 class FileStore(Protocol):

@@ -11,6 +11,7 @@ import polars as pl
 from connectors.base import Source, Target
 from connectors.errors import ConnectorError, SettingsInvalid
 from connectors.types import (
+    RESULT_SCHEMA,
     Asking,
     Capabilities,
     Cursor,
@@ -42,7 +43,9 @@ def reference(name: str, *entities: str, required: bool = False) -> FieldInfo:
 
 @dataclass
 class World:
-    """What the fake systems hold. ``before_write`` and ``after_write`` may raise, to play a lost request or answer."""
+    """What the fake systems hold. ``before_write`` and ``after_write`` may raise, to play a lost request or answer;
+    ``spoil`` changes an answer on its way. ``heard`` are the idempotency keys of the writes; ``target`` is the
+    connector that wrote last."""
 
     schemas: dict[str, EntitySchema] = field(default_factory=dict)
     records: dict[str, list[dict[str, str | None]]] = field(default_factory=lambda: defaultdict(list))
@@ -53,8 +56,12 @@ class World:
     before_read: Callable[[str, int], None] = lambda *_: None
     before_write: Callable[[str], None] = lambda *_: None
     after_write: Callable[[str], None] = lambda *_: None
+    spoil: Callable[[pl.DataFrame], pl.DataFrame] = lambda answer: answer
+    code: str = "refused"
+    heard: list[str] = field(default_factory=list)
     writes: list[tuple[str, int]] = field(default_factory=list)
     next_id: int = 1
+    target: Any = None
 
     def add(self, entity: EntitySchema, *records: Mapping[str, str | None]) -> None:
         name = entity.entity.name
@@ -128,20 +135,20 @@ class FakeTarget(Fake, Target):
         return self.world.target_schemas[entity]
 
     def write(self, entity: str, frame: pl.DataFrame, *, key: str) -> WriteResult:
+        self.world.target = self
         self.world.before_write(entity)
+        self.world.heard.append(self.context.journal.key)
         self.world.writes.append((entity, frame.height))
         results = [self._put(entity, row, key) for row in frame.iter_rows(named=True)]
         self.world.after_write(entity)
-        return WriteResult.checked(
-            pl.DataFrame(results, schema=["key", "target_id", "outcome", "code", "fields", "message"], orient="row"),
-            frame[key],
-        )
+        answer = pl.DataFrame(results, schema=RESULT_SCHEMA, orient="row")
+        return WriteResult(self.world.spoil(answer))
 
     def _put(self, entity: str, row: Row, key: str) -> tuple[str | None, ...]:
         held, name = self.world.rows[entity], str(row[key])
         refusal = self.world.refuse(entity, row)
         if refusal:
-            return (name, None, Outcome.REJECTED, "refused", "", refusal)
+            return (name, None, Outcome.REJECTED, self.world.code, "", refusal)
         if name not in held:
             held[name] = {"target_id": str(self.world.next_id), **row}
             self.world.next_id += 1

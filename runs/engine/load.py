@@ -10,12 +10,13 @@ from dataclasses import dataclass, fields
 
 import polars as pl
 
-from connectors.types import RESULT_SCHEMA, Outcome
+from connectors.types import Outcome
 from runs import leases, ledger, payload
 from runs.choices import RecordState
 from runs.crash_points import CrashPoint, reached
 from runs.engine import conflicts
-from runs.engine.comparison import compare
+from runs.engine.journal import idempotency_key, jobs_of
+from runs.engine.sending import equal_keys, send
 from runs.engine.session import Bench, Session
 from runs.engine.transform import Mapped, transform
 from runs.leases import Lease
@@ -48,27 +49,33 @@ def load(session: Session, lease: Lease) -> None:
     chunk = Chunk.objects.defer(None).get(pk=lease.id)
     bench = session.bench(chunk.step_id)
     frame = payload.unpack(chunk.payload, purpose=payload.PAYLOAD)
-    landing = bring(session, bench, lease, chunk, frame)
+    key = idempotency_key(chunk.payload, phase="load")
+    with session.journal.of(lease, key, jobs_of(chunk, key)):
+        landing = bring(session, bench, lease, chunk, frame, key=key)
     reached(CrashPoint.LOAD_SENT)
     ledger.record(lease, bench.place, landing.outcomes, landing.findings, landing.counts)
     reached(CrashPoint.LOAD_RECORDED)
 
 
-def bring(session: Session, bench: Bench, lease: Lease, chunk: Chunk, frame: pl.DataFrame) -> Landing:
-    """Transform, intend, write and judge these source records of the chunk."""
+def bring(session: Session, bench: Bench, lease: Lease, chunk: Chunk, frame: pl.DataFrame, *, key: str) -> Landing:
+    """Transform, intend, write and judge these source records of the chunk.
+
+    ``key`` is the idempotency key of this write; where the chunk has it already, an earlier try may have sent it.
+    """
     mapped = transform(bench, frame)
     refusals = _named(mapped.transformed.findings, chunk)
     usable, clashes = _unique_keys(bench, mapped.records)
     deferred = _deferred(bench, mapped)
     known = ledger.known(bench.place, usable["source_id"])
     fresh, settled = _split(usable, known, deferred)
-    redo = chunk.before is not None
-    before = _before(session, bench, lease, chunk, [fresh, mapped.waiting, _waiting_among(settled, deferred)])
+    again, rewritten = chunk.idempotency_key == key, chunk.before is not None
+    touched = [fresh, mapped.waiting, _waiting_among(settled, deferred)]
+    before = _before(session, bench, lease, chunk, touched, key=key)
     leases.renew(lease)
     weighed = conflicts.weigh(session, bench, mapped, chunk=chunk, fresh=fresh, known=known, before=before)
     fresh = weighed.records
-    written = _write(session, bench, weighed.content)
-    same_before = _equal_before(bench, weighed.content, before) if redo else _unchanged(written)
+    written = send(session, bench, weighed.content, again=again)
+    same_before = equal_keys(bench, weighed.content, before) if rewritten else _unchanged(written)
     outcomes = pl.concat(
         [
             _refused_by_mapping(refusals),
@@ -150,35 +157,25 @@ def _waiting_among(settled: pl.DataFrame, deferred: pl.DataFrame) -> pl.DataFram
     return settled.join(deferred, on="source_id", how="semi")
 
 
-def _before(session: Session, bench: Bench, lease: Lease, chunk: Chunk, touched: list[pl.DataFrame]) -> pl.DataFrame:
+def _before(
+    session: Session, bench: Bench, lease: Lease, chunk: Chunk, touched: list[pl.DataFrame], *, key: str
+) -> pl.DataFrame:
     """The target's rows, as they were before this chunk first wrote, under all keys it may write, now or when
     it is relinked; fetched and committed on the first call."""
     if chunk.before is not None:
+        if chunk.idempotency_key != key:
+            ledger.begin(lease, key)
         return payload.unpack(chunk.before, purpose=payload.BEFORE)
     keys = pl.concat([records.select("key") for records in touched])["key"].drop_nulls().unique()
     before = session.target.fetch(bench.entity, key=bench.mapping.key, keys=keys.to_list(), fields=bench.other_fields)
     reached(CrashPoint.LOAD_FETCHED)
-    ledger.intend(lease, before)
+    ledger.intend(lease, before, key=key)
     reached(CrashPoint.LOAD_INTENDED)
     return before
 
 
-def _write(session: Session, bench: Bench, content: pl.DataFrame) -> pl.DataFrame:
-    if not content.height:
-        return pl.DataFrame(schema=RESULT_SCHEMA)
-    return session.target.write(bench.entity, content, key=bench.mapping.key).frame
-
-
 def _unchanged(written: pl.DataFrame) -> pl.Series:
     return written.filter(pl.col("outcome") == Outcome.UNCHANGED)["key"]
-
-
-def _equal_before(bench: Bench, content: pl.DataFrame, before: pl.DataFrame) -> pl.Series:
-    """Keys whose before-image already was what is written: asked when a first try may have written it."""
-    key = pl.col(bench.mapping.key).cast(pl.String).alias("key")
-    ours = content.select(key, *bench.other_fields)
-    found = compare(ours, before, fields=bench.other_fields, json=bench.json_fields)
-    return ours.join(found.mismatches, on="key", how="anti").join(before, on="key", how="semi")["key"]
 
 
 def _judged(

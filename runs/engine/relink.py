@@ -7,6 +7,7 @@ import polars as pl
 from runs import ledger, payload
 from runs.choices import RecordState
 from runs.crash_points import CrashPoint, reached
+from runs.engine.journal import idempotency_key, jobs_of
 from runs.engine.load import bring
 from runs.engine.session import Session
 from runs.leases import Lease
@@ -22,7 +23,9 @@ def relink(session: Session, lease: Lease) -> None:
     identity = bench.mapping.identity
     known = ledger.known(bench.place, frame[identity].drop_nulls())
     waiting = known.filter(pl.col("state") == RecordState.DEFERRED)["source_id"]
-    landing = bring(session, bench, lease, chunk, frame.filter(pl.col(identity).is_in(waiting.implode())))
+    key = idempotency_key(chunk.payload, phase="relink")
+    with session.journal.of(lease, key, jobs_of(chunk, key)):
+        landing = bring(session, bench, lease, chunk, frame.filter(pl.col(identity).is_in(waiting.implode())), key=key)
     earlier = {field.name: getattr(chunk, field.name) for field in fields(Counts)} | {"deferred": 0}
     total = {name: count + getattr(landing.counts, name) for name, count in earlier.items()}
     reached(CrashPoint.RELINK_SENT)
