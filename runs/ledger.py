@@ -101,13 +101,17 @@ def watermarks(object_ids: Sequence[int]) -> dict[int, datetime]:
     """Object id → the latest change of the source that runs have read and brought; absent where none did in full.
 
     A step counts once all it read was brought: what was staged and never loaded must be read again. Records
-    that were refused do not hold it back; they stay due by themselves.
+    that were refused do not hold it back; they stay due by themselves. Nor does a run count that was taken back
+    since, or a later one that built on it: what was taken back must be read again.
     """
     with connection.cursor() as cursor:
         cursor.execute(
             """SELECT s.object_id, max(s.watermark) FROM runs_step s JOIN runs_run r ON r.id = s.run_id
                 WHERE s.object_id = ANY(%s) AND s.watermark IS NOT NULL AND s.extracted_at IS NOT NULL
-                  AND r.kind IN ('load', 'delta')
+                  AND r.kind IN ('load', 'delta') AND s.task = 'bring'
+                  AND NOT EXISTS (SELECT 1 FROM runs_run b JOIN runs_run u ON u.id = b.undoes_id
+                                   WHERE b.project_id = r.project_id AND b.id > r.id AND b.planned_at IS NOT NULL
+                                     AND (u.id <= r.id OR u.kind = 'retry'))
                   AND NOT EXISTS (SELECT 1 FROM runs_chunk c
                                    WHERE c.step_id = s.id AND c.state IN ('staged', 'loading', 'failed'))
                 GROUP BY s.object_id""",
@@ -299,13 +303,17 @@ def due(place: Place, scope: Scope, *, after_chunk: int) -> pl.DataFrame:
     """Records that still have to get to the target, with the chunk that has their source record.
 
     Columns ``source_id`` (String) and ``chunk`` (Int64), by chunk. Those this run has tried already are not
-    among them.
+    among them. Conflicts are due once all their fields are decided.
     """
     with connection.cursor() as cursor:
         cursor.execute(
             """SELECT source_id, chunks[cardinality(chunks)] FROM runs_trackedrecord
                 WHERE project_id = %(project)s AND object_id = %(object)s AND part = %(part)s
-                  AND state = ANY(%(due)s) AND run_id <> %(run)s AND chunks[cardinality(chunks)] > %(after)s
+                  AND (state = ANY(%(due)s) OR state = 'conflict' AND source_id IN (
+                        SELECT c.source_id FROM runs_conflict c
+                         WHERE c.object_id = %(object)s AND c.part = %(part)s AND c.field <> '' AND c.state <> 'applied'
+                         GROUP BY c.source_id HAVING bool_and(c.state = 'decided')))
+                  AND run_id <> %(run)s AND chunks[cardinality(chunks)] > %(after)s
                   AND (%(codes)s::text[] IS NULL OR code = ANY(%(codes)s))
                   AND (%(ids)s::text[] IS NULL OR source_id = ANY(%(ids)s))
                 ORDER BY 2, 1""",
@@ -403,7 +411,8 @@ def _track_known(cursor: CursorWrapper, place: Place, chunk_id: int, outcomes: p
            SELECT %s, %s, source_id, part, state, target_id, key, hash, code, reason, %s, ARRAY[%s::bigint]
              FROM ledger_outcomes
            ON CONFLICT (project_id, object_id, source_id, part) DO UPDATE
-              SET state = excluded.state, target_id = coalesce(excluded.target_id, known.target_id),
+              SET state = CASE WHEN known.state = 'waived' AND excluded.state = 'rejected' THEN 'waived'
+                               ELSE excluded.state END, target_id = coalesce(excluded.target_id, known.target_id),
                   key = coalesce(excluded.key, known.key), hash = coalesce(excluded.hash, known.hash),
                   code = excluded.code, reason = excluded.reason, run_id = excluded.run_id,
                   chunks = CASE WHEN known.chunks @> excluded.chunks THEN known.chunks

@@ -1,10 +1,11 @@
 """Extract: turn the pages of one source entity into chunks, each committed with the cursor after it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime
 
 import polars as pl
 
+from connectors.types import Cursor, Page
 from projects.definitions import schema_from_json
 from runs import ledger
 from runs.crash_points import CrashPoint, reached
@@ -19,18 +20,23 @@ def extract(session: Session, lease: Lease, *, stop: Callable[[], bool]) -> bool
     ``stop`` is asked after every page. Raises connector errors and LeaseLost; what was staged stays staged.
     """
     step = Step.objects.get(pk=lease.id)
-    bench = session.bench(step.pk)
-    updated = schema_from_json(step.source_schema).entity.updated_field
-    fields = dict.fromkeys([*bench.compiled.source_fields, *([updated] if updated else [])])
-    pages = session.source.read(bench.mapping.source_entity, list(fields), since=step.since, cursor=step.cursor)
-    for page in pages:
-        reached(CrashPoint.EXTRACT_READ)
-        ledger.stage(lease, page.frame, page.cursor, watermark=_latest(page.frame, updated))
+    for page, watermark in pages(session, step, step.cursor):
+        ledger.stage(lease, page.frame, page.cursor, watermark=watermark)
         if page.cursor is None:
             return True
         if stop():
             break
     return False
+
+
+def pages(session: Session, step: Step, cursor: Cursor | None) -> Iterator[tuple[Page, datetime | None]]:
+    """What the step reads from its source after ``cursor``, each page with the latest change on it."""
+    bench = session.bench(step.pk)
+    updated = schema_from_json(step.source_schema).entity.updated_field
+    fields = dict.fromkeys([*bench.compiled.source_fields, *([updated] if updated else [])])
+    for page in session.source.read(bench.mapping.source_entity, list(fields), since=step.since, cursor=cursor):
+        reached(CrashPoint.EXTRACT_READ)
+        yield page, _latest(page.frame, updated)
 
 
 def _latest(frame: pl.DataFrame, updated: str | None) -> datetime | None:

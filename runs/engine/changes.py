@@ -1,0 +1,92 @@
+"""Changes: what a delta reads of one object: what changed in the source, then what is still due from before."""
+
+from collections.abc import Callable
+
+import polars as pl
+
+from runs import events, ledger, payload
+from runs.choices import EventLevel, StepTask
+from runs.engine import deletions
+from runs.engine.extract import pages
+from runs.engine.session import Bench, Session
+from runs.leases import Lease
+from runs.ledger import Scope
+from runs.models import Chunk, Step
+
+DUE = "due"
+CHANGES = "changes"
+"""The two parts of a delta's cursor; each has a cursor of its own below."""
+
+
+def gather(session: Session, lease: Lease, *, stop: Callable[[], bool]) -> bool:
+    """Stage what a delta brings, or the deletions it follows; true where all of the step is staged.
+
+    Raises connector errors and LeaseLost; what was staged stays staged.
+    """
+    step = Step.objects.get(pk=lease.id)
+    if step.task == StepTask.DELETE:
+        return deletions.gather(session, lease, step, stop=stop)
+    if step.cursor is None or CHANGES in step.cursor:
+        if not _changes(session, lease, step, stop):
+            return False
+        step.refresh_from_db()
+    return _due(session, lease, step, stop)
+
+
+def _changes(session: Session, lease: Lease, step: Step, stop: Callable[[], bool]) -> bool:
+    """The source's pages, each committed with the cursor after it; true where the entity ended."""
+    after = step.cursor[CHANGES] if step.cursor else None
+    for page, watermark in pages(session, step, after):
+        ended = page.cursor is None
+        ledger.stage(lease, page.frame, {DUE: 0} if ended else {CHANGES: page.cursor}, watermark=watermark)
+        if ended:
+            return True
+        if stop():
+            break
+    return False
+
+
+def _due(session: Session, lease: Lease, step: Step, stop: Callable[[], bool]) -> bool:
+    """What was refused, waits, or was decided, from the source records that earlier runs staged. A record that
+    this delta has just read is brought as it is now, and not as it was."""
+    bench = session.bench(step.pk)
+    due = ledger.due(bench.place, Scope(), after_chunk=int(step.cursor[DUE]))
+    if due.height:
+        due = due.filter(~pl.col("source_id").is_in(_read_now(bench, step).implode()))
+    for chunk_id in due["chunk"].unique(maintain_order=True):
+        frame = _staged(session, bench, chunk_id, due.filter(pl.col("chunk") == chunk_id)["source_id"])
+        ledger.stage(lease, frame, {DUE: chunk_id})
+        if stop():
+            return False
+    ledger.stage(lease, pl.DataFrame(schema={bench.mapping.identity: pl.String}), None)
+    return True
+
+
+def _read_now(bench: Bench, step: Step) -> pl.Series:
+    """The ids that this step has staged already."""
+    identity = bench.mapping.identity
+    frames = [
+        payload.unpack(Chunk.objects.defer(None).get(pk=pk).payload, purpose=payload.PAYLOAD).select(identity)
+        for pk in Chunk.objects.filter(step=step).values_list("pk", flat=True)
+    ]
+    return pl.concat([*frames, pl.DataFrame(schema={identity: pl.String})])[identity].drop_nulls()
+
+
+def _staged(session: Session, bench: Bench, chunk_id: int, source_ids: pl.Series) -> pl.DataFrame:
+    """The source records as they were staged; none where the mapping has since come to read another field:
+    they stay due, and the run's log says what to do."""
+    chunk = Chunk.objects.defer(None).get(pk=chunk_id)
+    frame = payload.unpack(chunk.payload, purpose=payload.PAYLOAD)
+    identity = bench.mapping.identity
+    missing = [name for name in bench.compiled.source_fields if name not in frame.columns]
+    if missing:
+        events.tell(
+            session.run.pk,
+            f"{len(source_ids):,} records of {bench.mapping.source_entity} stay due: the mapping now reads "
+            f"{', '.join(missing)}, which was not read when they were staged. Start a load, which reads them again.",
+            level=EventLevel.WARNING,
+            step_id=bench.place.step_id,
+        )
+        return frame.select(pl.lit(None, pl.String).alias(identity)).clear()
+    chosen = frame.filter(pl.col(identity).is_in(source_ids.implode()))
+    return chosen.select(bench.compiled.source_fields).unique(identity, keep="last", maintain_order=True)
