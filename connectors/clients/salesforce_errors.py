@@ -30,6 +30,10 @@ class TooManyIds(ContractChanged):
     """The deletion feed holds more ids than it can give (600,000): ask by query instead."""
 
 
+class NotModified(ContractChanged):
+    """Nothing changed since the time we named, so that nothing was sent."""
+
+
 class BulkUnsupported(ContractChanged):
     """The Bulk API does not serve this object: ask by REST query instead."""
 
@@ -96,6 +100,7 @@ _CONCURRENT = Rule(RateLimited, "is answering too many of our requests at once",
 
 # 420: the edge is "setting things up"; 406 passes by itself at the edge, seen by Airbyte's connector.
 STATUSES: Mapping[int, Rule] = {
+    304: Rule(NotModified, "has nothing newer"),
     406: Rule(Unavailable, "could not answer at its edge"),
     410: Rule(SettingsInvalid, "has retired this API version: enter a newer one"),
     420: Rule(Unavailable, "is setting things up at its edge"),

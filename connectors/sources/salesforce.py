@@ -8,14 +8,24 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from connectors.base import Source
-from connectors.clients import salesforce_schema, salesforce_soql
+from connectors.clients import salesforce_inventory, salesforce_schema, salesforce_selection, salesforce_soql
 from connectors.clients.salesforce_deletions import deletions
 from connectors.clients.salesforce_query import PAGE_SIZE, SalesforceQuery
 from connectors.clients.salesforce_schema import SObject
 from connectors.clients.salesforce_session import SETTINGS, SalesforceSession
 from connectors.context import Context
 from connectors.errors import SettingsInvalid
-from connectors.types import Capabilities, Cursor, Deletion, EntityInfo, EntitySchema, Identity, Page
+from connectors.types import (
+    Capabilities,
+    Condition,
+    Cursor,
+    Deletion,
+    EntityInfo,
+    EntitySchema,
+    Identity,
+    Inventory,
+    Page,
+)
 
 
 class SalesforceSource(Source):
@@ -26,13 +36,14 @@ class SalesforceSource(Source):
     settings = SETTINGS
     # 25 requests of 20 s and more may run at once in production, 5 in a developer org.
     capabilities = Capabilities(
-        reads=True, counts=True, delta=True, deletes=True, page_size=PAGE_SIZE, concurrency=5
+        reads=True, counts=True, delta=True, deletes=True, filters=True, page_size=PAGE_SIZE, concurrency=5
     )  # fmt: skip
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
         self._session = SalesforceSession(context)
         self._described: dict[str, SObject] = {}
+        self._narrowed: dict[str, tuple[str, ...]] = {}
 
     @property
     def calls(self) -> int:
@@ -46,6 +57,17 @@ class SalesforceSource(Source):
 
     def describe(self, entity: str) -> EntitySchema:
         return self._sobject(entity).schema
+
+    def describe_if_changed(self, entity: str, stamp: str) -> tuple[EntitySchema | None, str]:
+        described = salesforce_schema.describe_if_changed(self._session, entity, stamp)
+        return (described.schema, described.stamp) if described else (None, stamp)
+
+    def inventory(self, entities: Sequence[str]) -> Inventory:
+        return salesforce_inventory.take(self._session, entities)
+
+    def narrow(self, entity: str, conditions: Sequence[Condition]) -> None:
+        described = self._sobject(entity)
+        self._narrowed[entity] = salesforce_selection.compiled(described, conditions, self._sobject)
 
     def count(self, entity: str, *, since: datetime | None = None) -> int:
         return self._query(entity, ["Id"], since).count()
@@ -68,7 +90,8 @@ class SalesforceSource(Source):
 
     def _query(self, entity: str, fields: Sequence[str], since: datetime | None) -> SalesforceQuery:
         schema = self.describe(entity)
-        return SalesforceQuery(self._session, schema, fields, _changed_since(schema.entity, since))
+        where = [*self._narrowed.get(entity, ()), *_changed_since(schema.entity, since)]
+        return SalesforceQuery(self._session, schema, fields, where)
 
     def _sobject(self, entity: str) -> SObject:
         if entity not in self._described:

@@ -13,6 +13,7 @@ import polars as pl
 from connectors.base import Target
 from connectors.clients import (
     salesforce_delete,
+    salesforce_inventory,
     salesforce_lookup,
     salesforce_rehearsal,
     salesforce_schema,
@@ -22,7 +23,16 @@ from connectors.clients.salesforce_query import PAGE_SIZE
 from connectors.clients.salesforce_schema import SObject
 from connectors.clients.salesforce_session import SETTINGS, SalesforceSession
 from connectors.context import Context
-from connectors.types import Alteration, Asking, Capabilities, EntityInfo, EntitySchema, Identity, WriteResult
+from connectors.types import (
+    Alteration,
+    Asking,
+    Capabilities,
+    EntityInfo,
+    EntitySchema,
+    Identity,
+    Inventory,
+    WriteResult,
+)
 
 
 class SalesforceTarget(Target):
@@ -62,9 +72,14 @@ class SalesforceTarget(Target):
         """As the org is now. Writable is what a new record may carry: fields that can be filled by an update only
         are not, because a record is brought in one piece."""
         self._described.pop(entity, None)
-        sobject = self._sobject(entity)
-        fields = (replace(field, writable=field.name in sobject.createable) for field in sobject.schema.fields)
-        return EntitySchema(sobject.schema.entity, tuple(fields))
+        return _as_target(self._sobject(entity))
+
+    def describe_if_changed(self, entity: str, stamp: str) -> tuple[EntitySchema | None, str]:
+        described = salesforce_schema.describe_if_changed(self._session, entity, stamp)
+        return (_as_target(described), described.stamp) if described else (None, stamp)
+
+    def inventory(self, entities: Sequence[str]) -> Inventory:
+        return salesforce_inventory.take(self._session, entities)
 
     def write(self, entity: str, frame: pl.DataFrame, *, key: str) -> WriteResult:
         """New records are upserted by ``key``, an external id field; known ones are updated where they differ.
@@ -100,3 +115,8 @@ class SalesforceTarget(Target):
         if entity not in self._described:
             self._described[entity] = salesforce_schema.describe(self._session, entity)
         return self._described[entity]
+
+
+def _as_target(described: SObject) -> EntitySchema:
+    fields = (replace(field, writable=field.name in described.createable) for field in described.schema.fields)
+    return replace(described.schema, fields=tuple(fields))

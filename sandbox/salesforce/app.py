@@ -16,7 +16,16 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from sandbox.salesforce import collection_calls, ingest_calls, jobs, oauth, rest, sobject_writes, tree_calls
+from sandbox.salesforce import (
+    collection_calls,
+    ingest_calls,
+    jobs,
+    oauth,
+    rest,
+    setup_views,
+    sobject_writes,
+    tree_calls,
+)
 from sandbox.salesforce.bad import BadRecord
 from sandbox.salesforce.bulk import BulkJobs
 from sandbox.salesforce.components import Components
@@ -96,7 +105,8 @@ def _services(definitions: Definitions) -> Services:
 def _data_routes(services: Services) -> list[BaseRoute]:
     table: tuple[tuple[str, str, Handler], ...] = (
         ("GET", "", rest.resources),
-        ("GET", "/query", rest.query),
+        ("GET", "/query", setup_views.query),
+        ("GET", "/tooling/query", setup_views.tooling_query),
         ("GET", "/queryAll", rest.query_all),
         ("GET", "/query/{locator}", rest.query_more),
         ("GET", "/queryAll/{locator}", rest.query_more),
