@@ -9,7 +9,7 @@ Frames here are what the engine's steps hand over:
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 import polars as pl
@@ -21,7 +21,7 @@ from psycopg.types.json import Jsonb
 
 from connectors.clients.postgresql import array_text, copy_frame
 from connectors.types import Cursor
-from runs import leases, payload
+from runs import leases, partitions, payload
 from runs.choices import DUE
 from runs.leases import Lease
 from runs.models import Finding
@@ -121,25 +121,41 @@ def watermarks(object_ids: Sequence[int]) -> dict[int, datetime]:
 
 
 def ensure_partition(project_id: int) -> None:
-    """Give the project its own partition of the tracked records, so that erasing it is one DROP."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            sql.SQL("CREATE TABLE IF NOT EXISTS {} PARTITION OF runs_trackedrecord FOR VALUES IN ({})")
-            .format(sql.Identifier(_partition(project_id)), sql.Literal(project_id))
-            .as_string(None)
-        )
+    """Give the project partitions of its own, so that erasing it is a DROP."""
+    partitions.ensure_project(project_id)
 
 
 def drop_partition(project_id: int) -> None:
-    """Forget every tracked record of the project."""
+    """Forget every tracked record and the contents of all chunks of the project. Raises PartitionBusy."""
+    partitions.drop_project(project_id)
+
+
+def months(project_id: int) -> list[tuple[date, datetime]]:
+    """The months whose runs' contents are kept, oldest first, each with when the last of those runs ended.
+
+    A month with a run that has not ended is not among them.
+    """
     with connection.cursor() as cursor:
         cursor.execute(
-            sql.SQL("DROP TABLE IF EXISTS {}").format(sql.Identifier(_partition(project_id))).as_string(None)
+            """SELECT c.month, max(r.finished_at) FROM runs_chunk c JOIN runs_run r ON r.id = c.run_id
+                WHERE r.project_id = %s AND c.month IS NOT NULL
+                GROUP BY c.month HAVING bool_and(r.finished_at IS NOT NULL) ORDER BY c.month""",
+            [project_id],
         )
+        return [(month, ended) for month, ended in cursor.fetchall()]
 
 
-def _partition(project_id: int) -> str:
-    return f"runs_trackedrecord_p{project_id}"
+def drop_contents(project_id: int, month: date) -> int:
+    """Forget what the chunks of the project's runs of that month carry, before-images included, by dropping their
+    partition; returns how many chunks that were. What became of the records stays. Raises PartitionBusy."""
+    with transaction.atomic(), connection.cursor() as cursor:
+        partitions.drop_month(project_id, month)
+        cursor.execute(
+            """UPDATE runs_chunk SET month = NULL
+                WHERE run_id IN (SELECT id FROM runs_run WHERE project_id = %s) AND month = %s""",
+            [project_id, month],
+        )
+        return int(cursor.rowcount)
 
 
 def stage(step: Lease, frame: pl.DataFrame, cursor_after: Cursor | None, *, watermark: datetime | None = None) -> None:
@@ -159,17 +175,37 @@ def stage(step: Lease, frame: pl.DataFrame, cursor_after: Cursor | None, *, wate
         if frame.height:
             with connection.cursor() as cursor:
                 cursor.execute(
-                    """INSERT INTO runs_chunk (run_id, step_id, sequence, payload, records)
-                       SELECT s.run_id, s.id,
-                              (SELECT coalesce(max(c.sequence) + 1, 0) FROM runs_chunk c WHERE c.step_id = s.id), %s, %s
-                         FROM runs_step s WHERE s.id = %s""",
-                    [sealed, frame.height, step.id],
+                    """INSERT INTO runs_chunk (run_id, step_id, project_id, month, sequence, records)
+                       SELECT s.run_id, s.id, r.project_id, date_trunc('month', r.created_at AT TIME ZONE 'UTC'),
+                              (SELECT coalesce(max(c.sequence) + 1, 0) FROM runs_chunk c WHERE c.step_id = s.id), %s
+                         FROM runs_step s JOIN runs_run r ON r.id = s.run_id WHERE s.id = %s
+                       RETURNING id, project_id, month""",
+                    [frame.height, step.id],
                 )
+                chunk_id, project_id, month = cursor.fetchone()
+                keep(chunk_id, project_id, month, sealed)
+
+
+def keep(chunk_id: int, project_id: int, month: date, sealed: bytes) -> None:
+    """Put a new chunk's source frame into its partition, in the caller's transaction."""
+    partitions.ensure_month(project_id, month)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO runs_chunkcontent (chunk_id, project_id, month, payload) VALUES (%s, %s, %s, %s)",
+            [chunk_id, project_id, month, sealed],
+        )
 
 
 def intend(chunk: Lease, before: pl.DataFrame) -> None:
     """Commit what the target holds under the keys about to be written, before anything is sent."""
-    leases.write(chunk, "before = %s", [payload.pack(before, purpose=payload.BEFORE)])
+    sealed = payload.pack(before, purpose=payload.BEFORE)
+    with transaction.atomic(), connection.cursor() as cursor:
+        leases.write(chunk, "intended_at = clock_timestamp()", [])
+        cursor.execute("SELECT project_id, month FROM runs_chunk WHERE id = %s", [chunk.id])
+        cursor.execute(
+            "UPDATE runs_chunkcontent SET before = %s WHERE project_id = %s AND month = %s AND chunk_id = %s",
+            [sealed, *cursor.fetchone(), chunk.id],
+        )
 
 
 def record(

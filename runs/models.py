@@ -1,12 +1,15 @@
 """What a run did and where every record stands: runs, steps, chunks, tracked records, findings, events."""
 
+from typing import Any
+
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models.functions import Now
+from django.utils.functional import cached_property
 
 from orgs.sealing import register_sealed_column
-from orgs.visibility import VisibleManager, VisibleQuerySet
+from orgs.visibility import VisibleManager
 from runs.choices import OPEN, ChunkState, ConflictState, EventLevel, RecordState, RunKind, RunState, StepTask
 from runs.payload import BEFORE, CHILDREN, PAYLOAD
 
@@ -124,28 +127,23 @@ class Step(Leased):
         return f"{self.mapping['source_entity']} → {self.mapping['target_entity']}"
 
 
-class ChunkManager(VisibleManager["Chunk"]):
-    """Leaves the payloads in the database unless they are asked for."""
-
-    def get_queryset(self) -> VisibleQuerySet["Chunk"]:
-        return super().get_queryset().defer("payload", "before")
-
-
 class Chunk(Leased):
     """The unit of work: a few thousand source records, and what became of them.
 
-    ``payload`` holds the source frame and ``before`` the target's rows as they were before we first wrote
-    (columns of ``Target.fetch``), both as sealed Parquet. ``before`` is committed before anything is sent:
-    its presence is the intent to write these keys, and after a crash it tells created from updated.
-    The outcome counts add up to ``records`` once the chunk is loaded.
+    Its contents are apart (``ChunkContent``), in the partition of its project and ``month``, and are read when
+    they are asked for. ``intended_at`` is when the before-images were committed, which is before anything is
+    sent. The outcome counts add up to ``records`` once the chunk is loaded.
     """
 
+    project = models.ForeignKey(
+        "projects.Project", on_delete=models.DO_NOTHING, db_constraint=False, db_index=False, related_name="+"
+    )
     run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="chunks")
     step = models.ForeignKey(Step, on_delete=models.CASCADE, related_name="chunks")
     sequence = models.PositiveIntegerField()
     state = models.CharField(max_length=8, choices=ChunkState, default=ChunkState.STAGED, db_default=ChunkState.STAGED)
-    payload = models.BinaryField()
-    before = models.BinaryField(null=True)
+    month = models.DateField(null=True, help_text="The partition with its contents; null once that was dropped.")
+    intended_at = models.DateTimeField(null=True, help_text="When its before-images were committed.")
     idempotency_key = models.TextField(db_default="", help_text="The same for every try to write this chunk.")
     jobs = ArrayField(models.TextField(), db_default=[], help_text="The vendor's bulk jobs that may carry the chunk.")
     match_registered = models.BooleanField(default=False, db_default=False)
@@ -167,7 +165,7 @@ class Chunk(Leased):
     relinked_at = models.DateTimeField(null=True)
     verified_at = models.DateTimeField(null=True)
 
-    objects = ChunkManager()
+    objects = VisibleManager["Chunk"]()
 
     class Meta:
         ordering = ("id",)
@@ -193,6 +191,58 @@ class Chunk(Leased):
 
     def __str__(self) -> str:
         return f"Chunk {self.sequence}"
+
+    @cached_property
+    def payload(self) -> bytes:
+        """The source frame, sealed; raises ContentsDropped."""
+        payload: bytes = self._content("payload")
+        return payload
+
+    @cached_property
+    def before(self) -> bytes | None:
+        """The target's rows as they were, sealed, or None where nothing was sent yet; raises ContentsDropped."""
+        before: bytes | None = self._content("before") if self.intended_at else None
+        return before
+
+    def _content(self, column: str) -> Any:
+        """By the partition's keys, so that the database looks in one of the many."""
+        where = {"project_id": self.project_id, "month": self.month, "chunk_id": self.pk}
+        found = ChunkContent.objects.filter(**where).values_list(column, flat=True).first() if self.month else None
+        if found is None:
+            raise ContentsDropped(
+                f"The contents of chunk {self.sequence} of run {self.run_id} are not kept any more: "
+                "the project's retention time has passed."
+            )
+        return found
+
+
+class ContentsDropped(Exception):
+    """What a chunk carried was dropped; the message is a sentence for staff."""
+
+
+class ChunkContent(models.Model):
+    """What a chunk carries, both as sealed Parquet: ``payload`` is the source frame, ``before`` the target's rows
+    as they were before we first wrote (columns of ``Target.fetch``).
+
+    ``before`` is committed before anything is sent: its presence is the intent to write these keys, and after a
+    crash it tells created from updated. The table is partitioned by project and by the month of the run and has
+    no foreign keys (see ``runs.partitions``); written by ``runs.ledger``.
+    """
+
+    chunk = models.OneToOneField(
+        Chunk, on_delete=models.DO_NOTHING, db_constraint=False, primary_key=True, related_name="+"
+    )
+    project = models.ForeignKey(
+        "projects.Project", on_delete=models.DO_NOTHING, db_constraint=False, db_index=False, related_name="+"
+    )
+    month = models.DateField()
+    payload = models.BinaryField()
+    before = models.BinaryField(null=True)
+
+    objects = VisibleManager["ChunkContent"]()
+
+    def __str__(self) -> str:
+        return f"Contents of chunk {self.chunk_id}"
 
 
 class TrackedRecord(models.Model):
@@ -520,5 +570,5 @@ class DeltaSchedule(models.Model):
 
 
 register_sealed_column("runs.ChunkProof", "children", CHILDREN)
-register_sealed_column("runs.Chunk", "payload", PAYLOAD)
-register_sealed_column("runs.Chunk", "before", BEFORE)
+register_sealed_column("runs.ChunkContent", "payload", PAYLOAD)
+register_sealed_column("runs.ChunkContent", "before", BEFORE)

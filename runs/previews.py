@@ -115,7 +115,8 @@ def _since(undone: Run) -> Mapping[int, tuple[int, int]]:
     with connection.cursor() as cursor:
         cursor.execute(
             """WITH mine AS MATERIALIZED (
-                   SELECT array_agg(c.id) AS ids FROM runs_chunk c WHERE c.run_id = %(run)s AND c.before IS NOT NULL)
+                   SELECT array_agg(c.id) AS ids FROM runs_chunk c
+                    WHERE c.run_id = %(run)s AND c.intended_at IS NOT NULL)
                SELECT r.object_id,
                       count(*) FILTER (WHERE r.state <> 'rolled_back' AND r.target_id IS NOT NULL
                                          AND r.chunks[cardinality(r.chunks)] <> ALL(mine.ids)),

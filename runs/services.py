@@ -14,6 +14,7 @@ from runs import ledger, transitions
 from runs.choices import DUE, OPEN, UNDOABLE, RunKind, RunState
 from runs.ledger import Scope
 from runs.models import Chunk, Driver, Run, Step, TrackedRecord
+from runs.partitions import PartitionBusy
 
 DRIVERS = 2
 """Places for workers at one run."""
@@ -86,7 +87,7 @@ def check_undoable(undone: Run) -> None:
         raise RunRefused(f"{undone} is a rollback itself; start a load to bring its records again.")
     if undone.state in OPEN:
         raise RunRefused(f"{undone} is not finished; cancel it or let it end before rolling it back.")
-    if not Chunk.objects.filter(run=undone, before__isnull=False).exists():
+    if not Chunk.objects.filter(run=undone, intended_at__isnull=False, month__isnull=False).exists():
         raise RunRefused(f"{undone} wrote nothing, or its before-images are not kept any more.")
 
 
@@ -128,8 +129,12 @@ def _refused(run: Run, what: str) -> RunRefused:
 def erase_project(project: Project) -> None:
     """Delete the project with all its runs, payloads and tracked records; the target keeps what was loaded.
 
-    A worker that is at one of its runs finds its lease gone at its next write, and stops.
+    A worker that is at one of its runs finds its lease gone at its next write, and stops. Raises RunRefused where
+    somebody reads its records for so long that they cannot be dropped now.
     """
-    ledger.drop_partition(project.pk)
+    try:
+        ledger.drop_partition(project.pk)
+    except PartitionBusy as busy:
+        raise RunRefused(str(busy)) from busy
     Run.objects.filter(project=project).delete()
     project.delete()

@@ -276,7 +276,7 @@ def _may(request: HttpRequest, run: Run) -> dict[str, bool]:
         "rollback": run.state not in OPEN
         and run.kind in UNDOABLE
         and request.user.has_perm("runs.rollback_run")
-        and Chunk.objects.filter(run=run, before__isnull=False).exists(),
+        and Chunk.objects.filter(run=run, intended_at__isnull=False, month__isnull=False).exists(),
     }
 
 

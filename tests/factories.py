@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Mapping, Sequence
+from datetime import UTC
 from typing import Any
 
 import polars as pl
@@ -82,13 +83,16 @@ def step(of: Run, chosen: ProjectObject, fields: Sequence[str] = ("Id", "Name"),
 def chunk(of: Step, rows: Sequence[Mapping[str, str | None]], **given: Any) -> Chunk:
     """A chunk of source records; loaded ones say how they ended (``created=…``), which must add up."""
     frame = pl.DataFrame(list(rows))
+    month = of.run.created_at.astimezone(UTC).date().replace(day=1)
     defaults = {
         "sequence": of.chunks.count(),
         "records": frame.height,
-        "payload": payload.pack(frame, purpose=payload.PAYLOAD),
         "state": ChunkState.STAGED,
+        "month": month,
     }
-    return Chunk.objects.create(run=of.run, step=of, **{**defaults, **given})
+    made = Chunk.objects.create(project=of.run.project, run=of.run, step=of, **{**defaults, **given})
+    ledger.keep(made.pk, made.project_id, month, payload.pack(frame, purpose=payload.PAYLOAD))
+    return made
 
 
 def track(of: Chunk, *records: Mapping[str, str | None]) -> None:

@@ -59,7 +59,7 @@ def gather(session: Session, lease: Lease, *, stop: Callable[[], bool]) -> bool:
     step = Step.objects.get(pk=lease.id)
     bench = session.bench(step.pk)
     chunks = Chunk.objects.filter(
-        run=session.run.undoes, step__object_id=step.object_id, before__isnull=False
+        run=session.run.undoes, step__object_id=step.object_id, intended_at__isnull=False
     ).order_by("-pk")
     if step.cursor:
         chunks = chunks.filter(pk__lt=step.cursor["chunk"])

@@ -51,7 +51,7 @@ WRITES: dict[str, Callable[[Lease], None]] = {
     "renew": leases.renew,
     "release": leases.release,
     "settle": lambda lease: leases.settle(lease, "state = 'loaded', created = %s", [1]),
-    "write": lambda lease: leases.write(lease, "before = %s", [b"x"]),
+    "write": lambda lease: leases.write(lease, "idempotency_key = %s", ["x"]),
 }
 
 
@@ -112,7 +112,7 @@ def test_renewing_and_writing_hold_for_another_lease_time(chunk: Chunk) -> None:
         leases.renew(lease)
         assert seconds_left(chunk) == pytest.approx(1_000, abs=30)
         expire(chunk)
-        leases.write(lease, "before = %s", [b"x"])
+        leases.write(lease, "idempotency_key = %s", ["x"])
         assert seconds_left(chunk) == pytest.approx(1_000, abs=30)
 
 
@@ -131,7 +131,7 @@ def test_attempts_count_claims_without_a_result(chunk: Chunk) -> None:
         assert lease.attempts == expected
         expire(chunk)
     lease = held(chunk)
-    leases.write(lease, "before = %s", [b"x"])
+    leases.write(lease, "idempotency_key = %s", ["x"])
     leases.release(lease)
     assert held(chunk).attempts == 1
 

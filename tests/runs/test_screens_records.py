@@ -16,7 +16,7 @@ from projects.models import Project
 from runs import ledger, records
 from runs.choices import ChunkState, RecordState, RunState
 from runs.inspection import Value
-from runs.models import Chunk, Run, TrackedRecord
+from runs.models import Chunk, ChunkContent, Run, TrackedRecord
 from runs.records import Wanted
 from tests import factories
 from tests.fakes import World
@@ -276,7 +276,7 @@ def test_a_damaged_payload_is_told_not_a_crash(finished: Run) -> None:
     assert chunk
     sealed = bytearray(chunk.payload)
     sealed[-1] ^= 1
-    Chunk.objects.filter(pk=chunk.pk).update(payload=bytes(sealed))
+    ChunkContent.objects.filter(chunk=chunk).update(payload=bytes(sealed))
     assert text(signed_in(*VIEW), page_of(finished, "A0"))
 
 

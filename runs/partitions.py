@@ -1,0 +1,94 @@
+"""The partitions of the big tables: tracked records by project, the contents of chunks by project and month.
+
+Erasing a project, or passing its retention date, is a dropped table instead of millions of deleted rows.
+Partitions are made apart and then attached, which does not wait for whoever reads the table just now. Why
+not the chunks themselves: docs/decisions/0013-contents-of-chunks-are-partitioned.md.
+"""
+
+from datetime import date
+
+from django.db import OperationalError, connection, transaction
+from psycopg import sql
+from psycopg.errors import LockNotAvailable
+
+RECORDS = "runs_trackedrecord"
+CONTENTS = "runs_chunkcontent"
+PATIENCE_SECONDS = 10
+"""How long a drop waits for those who use the table; everybody else would queue behind it."""
+
+
+class PartitionBusy(Exception):
+    """Somebody reads the table for longer than a drop may wait; the message is a sentence for staff."""
+
+
+def ensure_project(project_id: int) -> None:
+    """Give the project its own partitions, so that its first records need not wait for them."""
+    _ensure(RECORDS, project_id)
+    _ensure(CONTENTS, project_id, then_by="month")
+
+
+def ensure_month(project_id: int, month: date) -> None:
+    """Have a partition for the contents of the project's chunks of that month; cheap where there is one."""
+    if not _exists(_of_month(project_id, month)):
+        _ensure(CONTENTS, project_id, then_by="month")
+        _attach(_of_project(CONTENTS, project_id), _of_month(project_id, month), sql.Literal(month))
+
+
+def drop_project(project_id: int) -> None:
+    """Forget every tracked record and all contents of the project. Raises PartitionBusy."""
+    _drop(_of_project(RECORDS, project_id))
+    _drop(_of_project(CONTENTS, project_id))
+
+
+def drop_month(project_id: int, month: date) -> None:
+    """Forget the contents of the project's chunks of that month. Raises PartitionBusy."""
+    _drop(_of_month(project_id, month))
+
+
+def _of_project(table: str, project_id: int) -> str:
+    return f"{table}_p{project_id}"
+
+
+def _of_month(project_id: int, month: date) -> str:
+    return f"{_of_project(CONTENTS, project_id)}_{month:%Y%m}"
+
+
+def _ensure(table: str, project_id: int, *, then_by: str = "") -> None:
+    _attach(table, _of_project(table, project_id), sql.Literal(project_id), then_by=then_by)
+
+
+def _attach(parent: str, name: str, value: sql.Literal, *, then_by: str = "") -> None:
+    """Make the partition for ``value``; of two who want it at once, one waits for the other."""
+    if _exists(name):
+        return
+    parts = {"name": sql.Identifier(name), "parent": sql.Identifier(parent), "value": value}
+    split = sql.SQL("PARTITION BY LIST ({})").format(sql.Identifier(then_by)) if then_by else sql.SQL("")
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [name])
+        if _exists(name):
+            return
+        for text in (
+            sql.SQL("CREATE TABLE {name} (LIKE {parent} INCLUDING ALL) {split}").format(**parts, split=split),
+            sql.SQL("ALTER TABLE {parent} ATTACH PARTITION {name} FOR VALUES IN ({value})").format(**parts),
+        ):
+            cursor.execute(text.as_string(None))
+
+
+def _exists(name: str) -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT to_regclass(%s) IS NOT NULL", [name])
+        return bool(cursor.fetchone()[0])
+
+
+def _drop(name: str) -> None:
+    try:
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute("SELECT set_config('lock_timeout', %s, true)", [f"{PATIENCE_SECONDS}s"])
+            cursor.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(sql.Identifier(name)).as_string(None))
+    except OperationalError as error:
+        if not isinstance(error.__cause__, LockNotAvailable):
+            raise
+        raise PartitionBusy(
+            "Somebody reads the project's records for long, perhaps a backup, so that they cannot be dropped now. "
+            "Nothing was erased; try again later."
+        ) from error
