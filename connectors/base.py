@@ -166,6 +166,11 @@ class Target(Connector):
         target cannot say cheaply. Reconciliation finds records there that nobody tracks."""
         return None
 
+    def keys(self, entity: str, *, key: str, prefix: str) -> Iterator[pl.Series] | None:
+        """The values of ``key`` (String, pages of some thousands, any order) that ``count`` counts, or None where
+        the target cannot list them. Reconciliation names records with them that nobody tracks."""
+        return None
+
     @abstractmethod
     def delete(self, entity: str, target_ids: Sequence[str]) -> WriteResult:
         """Delete by target id; the result's ``key`` is the target id. A row already gone is ``unchanged``."""

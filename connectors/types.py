@@ -92,7 +92,7 @@ class Capabilities:
     ``page_size`` is in records. ``requests_per_second`` and ``concurrency`` are safe defaults for the
     rate budget where the vendor publishes no better figure (0 means no limit of its own). ``files`` says
     that it works on files a person uploads, ``filters`` that ``Source.narrow`` is understood. ``alters`` lists what
-    the target changes in values by itself.
+    the target changes in values by itself; where it ``keeps_references`` no reference can point at nothing.
     """
 
     reads: bool = False
@@ -113,6 +113,7 @@ class Capabilities:
     requests_per_second: float = 0
     concurrency: int = 0
     alters: frozenset[Alteration] = frozenset()
+    keeps_references: bool = False
 
 
 class FieldType(StrEnum):

@@ -24,7 +24,7 @@ from connectors.types import Cursor
 from runs import leases, partitions, payload
 from runs.choices import DUE
 from runs.leases import Lease
-from runs.models import Finding
+from runs.models import ChunkProof, Finding
 
 OUTCOME_COLUMNS = ("source_id", "part", "state", "target_id", "key", "hash", "code", "reason")
 UNDONE_COLUMNS = ("source_id", "part", "state", "code", "reason", "gone", "hash", "undoes")
@@ -90,6 +90,17 @@ class Verdict:
     fields: int
     missing: int
     mismatches: int
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What reading a chunk back proved, as ``ChunkProof`` keeps it; ``children`` as in ``runs.engine.family``."""
+
+    equal: Mapping[str, Mapping[str, int]]
+    sums: Mapping[str, Sequence[str]]
+    written: str
+    read_back: str
+    children: pl.DataFrame | None
 
 
 def watermark(object_id: int) -> datetime | None:
@@ -287,8 +298,10 @@ def _settle_loaded(chunk: Lease, counts: Counts, *, relinked: bool) -> None:
     )
 
 
-def verified(chunk: Lease, place: Place, verdict: Verdict, findings: pl.DataFrame) -> None:
-    """Commit what reading a chunk back found. Raises LeaseLost."""
+def verified(
+    chunk: Lease, place: Place, verdict: Verdict, findings: pl.DataFrame, proof: Proof | None = None
+) -> None:
+    """Commit what reading a chunk back found, with its proof where it has one. Raises LeaseLost."""
     with transaction.atomic():
         leases.settle(
             chunk,
@@ -297,6 +310,51 @@ def verified(chunk: Lease, place: Place, verdict: Verdict, findings: pl.DataFram
             [verdict.records, verdict.fields, verdict.missing, verdict.mismatches],
         )
         _replace_findings(place, chunk.id, Finding.Phase.VERIFY, findings)
+        if proof:
+            _prove(chunk.id, place, proof)
+
+
+def _prove(chunk_id: int, place: Place, proof: Proof) -> None:
+    children = payload.pack(proof.children, purpose=payload.CHILDREN) if proof.children is not None else None
+    ChunkProof.objects.update_or_create(
+        chunk_id=chunk_id,
+        defaults={
+            "step_id": place.step_id,
+            "equal": proof.equal,
+            "sums": proof.sums,
+            "written": proof.written,
+            "read_back": proof.read_back,
+            "children": children,
+        },
+    )
+
+
+def owners(project_id: int, object_ids: Sequence[int], target_ids: pl.Series) -> pl.DataFrame:
+    """Which tracked record of these objects has each target id: ``target_id, source_id, key`` (String) and
+    ``object`` (Int64), one row per target id; ids that nobody tracks are absent."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """SELECT DISTINCT ON (target_id) target_id, source_id, key, object_id FROM runs_trackedrecord
+                WHERE project_id = %s AND object_id = ANY(%s) AND target_id = ANY(%s::text[])
+                ORDER BY target_id, object_id, part""",
+            [project_id, list(object_ids), array_text(target_ids)],
+        )
+        schema = {**dict.fromkeys(("target_id", "source_id", "key"), pl.String), "object": pl.Int64}
+        return pl.DataFrame(cursor.fetchall(), schema=schema, orient="row")
+
+
+def untracked(project_id: int, object_ids: Sequence[int], keys: pl.Series) -> list[str]:
+    """Those of the keys that no record of these objects in the target accounts for, in their order."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """SELECT k.key FROM unnest(%s::text[]) WITH ORDINALITY AS k (key, place)
+                WHERE NOT EXISTS (SELECT FROM runs_trackedrecord r
+                                   WHERE r.project_id = %s AND r.object_id = ANY(%s) AND r.key = k.key
+                                     AND r.target_id IS NOT NULL)
+                ORDER BY k.place""",
+            [array_text(keys), project_id, list(object_ids)],
+        )
+        return [key for (key,) in cursor.fetchall()]
 
 
 def known(place: Place, source_ids: pl.Series) -> pl.DataFrame:

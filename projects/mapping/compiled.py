@@ -113,6 +113,15 @@ class CompiledMapping:
             for entity in entities
         }
 
+    def parent_ids(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """``source_id`` of each record of a source frame, and per reference field what it names its parent by."""
+        uses = [target for target in self.fields if target.entities]
+        wanted: frozenset[str] = frozenset().union(*(target.text.fields for target in uses))
+        records = self._universal(self._prepared(frame), wanted)
+        return records.select(
+            pl.col(SOURCE_ID).alias("source_id"), *(target.text.expr.alias(target.name) for target in uses)
+        )
+
     def apply(self, frame: pl.DataFrame, id_map: Mapping[str, pl.DataFrame]) -> Transformed:
         """The records of a source frame as target rows.
 

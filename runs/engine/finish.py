@@ -6,8 +6,9 @@ from django.db.models import Sum
 from runs import leases, transitions
 from runs.choices import ChunkState, EventLevel, RunKind, RunState
 from runs.crash_points import CrashPoint, reached
-from runs.engine.reconcile import extra
+from runs.engine.reconcile import Extras, extras
 from runs.engine.session import Session
+from runs.evidence.summary import prove_step
 from runs.leases import Lease
 from runs.models import Chunk, Step
 
@@ -16,16 +17,18 @@ def finish(session: Session, lease: Lease) -> None:
     """End the run as completed, completed with record errors, or failed. Raises connector errors and LeaseLost."""
     steps = list(session.run.steps.all())
     undoing = session.run.kind == RunKind.ROLLBACK
-    found = {step.pk: None if undoing else extra(session, step) for step in steps}
+    found = {step.pk: Extras(None) if undoing else extras(session, step) for step in steps}
     reached(CrashPoint.FINISH_COUNTED)
     with transaction.atomic():
         leases.settle(lease, "reason = reason", [])
         reached(CrashPoint.FINISH_IN_TRANSACTION)
         for step in steps:
-            step.extra = found[step.pk]
+            step.extra = found[step.pk].count
         Step.objects.bulk_update(steps, ["extra"])
+        for step in steps:
+            prove_step(step, found[step.pk].keys)
         verdict = _undone if undoing else _loaded
-        state, reason, level = verdict(session.run.pk, sum(count or 0 for count in found.values()))
+        state, reason, level = verdict(session.run.pk, sum(extra.count or 0 for extra in found.values()))
         transitions.move(session.run.pk, state, reason=reason, level=level)
     reached(CrashPoint.FINISHED)
 
