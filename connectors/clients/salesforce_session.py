@@ -8,7 +8,16 @@ from urllib.parse import quote, urlsplit
 
 from connectors.addresses import checked_base_url
 from connectors.answers import Answer
-from connectors.auth import Client, ClientCredentialsGrant, Grant, RefreshGrant, TokenAuth, TokenEndpoint, bearer
+from connectors.auth import (
+    Client,
+    ClientCredentialsGrant,
+    Grant,
+    JwtGrant,
+    RefreshGrant,
+    TokenAuth,
+    TokenEndpoint,
+    bearer,
+)
 from connectors.clients.salesforce_errors import DIALECT
 from connectors.context import Context, Secret
 from connectors.errors import SettingsInvalid
@@ -33,6 +42,10 @@ SETTINGS: Final = (
             help="Where the app asks for one. Without a refresh token, the app logs in as its own run-as user."),
     Setting("refresh_token", "Refresh token", required=False, secret=True,
             help="It works only with the client id that obtained it."),
+    Setting("username", "User name", required=False,
+            help="With a private key: the user to act as, whom an administrator has admitted to the app."),
+    Setting("private_key", "Private key", SettingKind.LONG_TEXT, required=False, secret=True,
+            help="The RSA key in PEM form whose certificate the app holds (JWT bearer)."),
     Setting("access_token", "Access token", required=False, secret=True,
             help="Ends after some hours and cannot be renewed: for a short look only."),
     Setting("api_version", "API version", required=False, default=API_VERSION, help="For instance 66.0."),
@@ -115,7 +128,7 @@ class SalesforceSession:
             if urlsplit(base_url).hostname in _SHARED_HOSTS:
                 raise SettingsInvalid("With an access token, enter the org's own address instead of the log-in page's.")
             return base_url, bearer(access)
-        return base_url, self._token_auth(context, base_url, _grant(context))
+        return base_url, self._token_auth(context, base_url, _grant(context, base_url))
 
     def _token_auth(self, context: Context, base_url: str, grant: Grant) -> TokenAuth:
         self._endpoint = TokenEndpoint(context, f"{base_url}/services/oauth2/token", grant, system=SYSTEM)
@@ -150,17 +163,31 @@ def api_host(url: str) -> str:
     return f"{parts.scheme}://{host}"
 
 
-def _grant(context: Context) -> Grant:
+def _grant(context: Context, base_url: str) -> Grant:
     refresh, secret = context.secrets.get("refresh_token"), context.secrets.get("client_secret")
     client_id = context.text("client_id")
     if refresh and client_id:
         return RefreshGrant(Client(client_id, secret), refresh)
+    key, username = context.secrets.get("private_key"), context.text("username")
+    if client_id and key and username:
+        return JwtGrant(client_id, username, audience_of(base_url), key)
     if client_id and secret:
         return ClientCredentialsGrant(Client(client_id, secret))
     raise SettingsInvalid(
-        "Salesforce needs one of: an SFDX auth URL; a client id with a refresh token; a client id with its secret; "
-        "an access token. Enter it on the org's page."
+        "Salesforce needs one of: an SFDX auth URL; a client id with a refresh token, with user name and private key, "
+        "or with its secret; an access token. Enter it on the org's page."
     )
+
+
+def audience_of(base_url: str) -> str:
+    """The audience of a JWT for an org: the log-in host of its kind.
+
+    https://help.salesforce.com/s/articleView?id=sf.remoteaccess_oauth_jwt_flow.htm"""
+    host = urlsplit(base_url).hostname or ""
+    is_test = host == "test.salesforce.com" or host.endswith(
+        (".sandbox.my.salesforce.com", ".scratch.my.salesforce.com")
+    )
+    return "https://test.salesforce.com" if is_test else "https://login.salesforce.com"
 
 
 def _from_json(text: str) -> str:
