@@ -29,7 +29,10 @@ class Work:
 FREE = "available_at <= clock_timestamp() AND (lease_until IS NULL OR lease_until < clock_timestamp())"
 
 PLANNING = f"SELECT id FROM {RUN} WHERE id = %s AND planned_at IS NULL AND {FREE} FOR UPDATE SKIP LOCKED"
-FINISHING = f"SELECT id FROM {RUN} WHERE id = %s AND planned_at IS NOT NULL AND {FREE} FOR UPDATE SKIP LOCKED"
+# Asked for the state, too: whoever looked just before another worker ended the run must not end it once more.
+FINISHING = f"""
+    SELECT id FROM {RUN} WHERE id = %s AND planned_at IS NOT NULL AND state = 'running' AND {FREE}
+       FOR UPDATE SKIP LOCKED"""
 EXTRACTING = f"""
     SELECT id FROM {STEP} WHERE run_id = %s AND extracted_at IS NULL AND {FREE}
      ORDER BY position FOR UPDATE SKIP LOCKED"""
