@@ -8,6 +8,8 @@ from django.db import transaction
 from connectors.base import Connector, Source, Target
 from connectors.types import EntitySchema
 from orgs.models import Customer, Org
+from projects import twins
+from projects.blueprints.blueprint import Blueprint
 from projects.definitions import schema_to_json
 from projects.mapping import codec, derive, library
 from projects.mapping.specification import FieldRule, Formula, ObjectMapping
@@ -93,25 +95,46 @@ def adopt_like(
 ) -> tuple[list[ProjectObject], list[Left]]:
     """Map entities that both systems have, field by field of the same name; nobody has to see the mapping.
 
-    ``key`` is the target's field for our external id; blank takes the one each target entity has, the
-    known names first. Raises ProjectInvalid where an entity has none. References to entities that are not
-    moved along stay behind and are told.
+    Names may differ by a package's namespace (``projects.twins``). ``key`` is the target's field for our external
+    id; blank takes the one each target entity has, the known names first. Raises ProjectInvalid where the target
+    lacks an entity or its external id. References to entities that are not moved along stay behind and are told.
     """
-    found = [_likeness(source.describe(name), target.describe(name), key, set(entities)) for name in entities]
+    there = tuple(info.name for info in target.entities())
+    pairs = [(name, twins.twin(name, there)) for name in entities]
+    lacking = [name for name, other in pairs if other is None]
+    if lacking:
+        raise ProjectInvalid(f"{project.target} has no {' and no '.join(lacking)}; create it there, or leave it out.")
+    found = [
+        _likeness(source.describe(name), target.describe(other), key, set(entities)) for name, other in pairs if other
+    ]
     with transaction.atomic():
         chosen = [save_mapping(project, mapping, place) for place, (mapping, _) in enumerate(found)]
     return chosen, [left for _, left in found]
 
 
-EXTERNAL_IDS = ("tc9_edc__External_ID_Data_Creation__c", "External_ID_Data_Creation__c", "External_Id__c")
-"""Names by which orgs know our external id, the likeliest first."""
+@transaction.atomic
+def use_blueprint(project: Project, blueprint: Blueprint) -> None:
+    """Note which blueprint, in which version, the project's objects were chosen from."""
+    project.blueprint, project.blueprint_version = blueprint.slug, blueprint.version
+    project.save(update_fields=["blueprint", "blueprint_version"])
+
+
+def external_id(target: EntitySchema, asked: str = "") -> str:
+    """The field that can carry our external id: the one asked for, else the likeliest; blank where none can."""
+    carriers = [field.name for field in target.fields if field.external_id and field.unique and field.writable]
+    likely = [name for known in EXTERNAL_IDS for name in carriers if twins.bare(name) == twins.bare(known)]
+    chosen = asked or next(iter((*likely, *carriers)), "")
+    return chosen if chosen in carriers else ""
+
+
+EXTERNAL_IDS = ("tc9_edc__External_ID_Data_Creation__c", "External_Id__c")
+"""Names by which orgs know our external id, with any namespace or none, the likeliest first."""
 
 
 def _likeness(source: EntitySchema, target: EntitySchema, key: str, moved: set[str]) -> tuple[ObjectMapping, Left]:
     name = source.entity.name
-    carriers = [field.name for field in target.fields if field.external_id and field.unique and field.writable]
-    chosen = key or next((known for known in (*EXTERNAL_IDS, *carriers) if known in carriers), "")
-    if chosen not in carriers:
+    chosen = external_id(target, key)
+    if not chosen:
         raise ProjectInvalid(
             f"{name} has no unique external-id field in the target by which its records could be found again; "
             "create one there, then choose the object again."
@@ -119,14 +142,18 @@ def _likeness(source: EntitySchema, target: EntitySchema, key: str, moved: set[s
     apart = {
         field.name: f"{field.name} points at {', '.join(field.references)}, which is not moved along."
         for field in source.fields
-        if field.references and not moved & set(field.references)
+        if field.references and field.references != (twins.RECORD_TYPE,) and not moved & set(field.references)
     }
-    within = EntitySchema(source.entity, tuple(field for field in source.fields if field.name not in apart))
-    like = derive.like(within, target, key=chosen)
+    within = replace(source, fields=tuple(field for field in source.fields if field.name not in apart))
+    like = twins.alike(within, target, key=chosen)
     told = (
         *apart.values(),
         *(f"{field} does not exist in the target." for field in like.without_twin),
         *(f"{field} cannot be written in the target." for field in like.cannot_be_filled),
+        *(
+            f"The record type {kind.label or kind.name} does not exist in the target; its records are refused."
+            for kind in twins.missing_record_types(source, target)
+        ),
     )
     return like.mapping, Left(name, told)
 
