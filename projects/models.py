@@ -2,7 +2,7 @@
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
-from django.core.validators import MaxValueValidator
+from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models.functions import Lower
 
@@ -45,6 +45,13 @@ class Project(models.Model):
     )
     delete_stop_least = models.PositiveIntegerField(
         default=20, db_default=20, help_text="So many deletions, or fewer, never stop it."
+    )
+    retention_days = models.PositiveIntegerField(
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1)],
+        help_text="For how many days after a run its records as read and the target as it was are kept, so that it can "
+        "be rolled back; blank keeps them until the project is erased.",
     )
     created_at = models.DateTimeField(auto_now_add=True)
     unasked_by = models.ForeignKey(

@@ -74,8 +74,8 @@ DUE = (RecordState.REJECTED, RecordState.DEFERRED)
 """Records in these states still have to get to the target."""
 OUTCOMES = ("created", "updated", "unchanged", "deferred", "rejected", "skipped", "conflicts")
 """What may become of a record that is loaded; a chunk counts each."""
-UNDOINGS = ("deleted", "updated", "unchanged", "deferred", "rejected", "skipped", "conflicts")
-"""What may become of a record that is rolled back; ``updated`` then means restored."""
+UNDOINGS = ("deleted", "created", "updated", "unchanged", "deferred", "rejected", "skipped", "conflicts")
+"""What may become of a record that is rolled back; ``updated`` then means restored, ``created`` created again."""
 UNDOABLE = (RunKind.LOAD, RunKind.DELTA, RunKind.RETRY)
 """Runs that wrote what a rollback can take back."""
 

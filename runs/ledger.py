@@ -22,22 +22,16 @@ from psycopg.types.json import Jsonb
 from connectors.clients.postgresql import array_text, copy_frame
 from connectors.types import Cursor
 from runs import leases, partitions, payload
-from runs.choices import DUE
+from runs.choices import DUE, RecordState
 from runs.leases import Lease
 from runs.models import ChunkProof, Finding
 
 OUTCOME_COLUMNS = ("source_id", "part", "state", "target_id", "key", "hash", "code", "reason")
-UNDONE_COLUMNS = ("source_id", "part", "state", "code", "reason", "gone", "hash", "undoes")
+UNDONE_COLUMNS = ("source_id", "part", "state", "code", "reason", "gone", "target_id", "hash", "earlier", "again")
 FINDING_COLUMNS = ("source_id", "part", "field", "value", "rule", "message", "severity")
 KNOWN_SCHEMA = {
     **dict.fromkeys(("source_id", "part", "target_id", "key", "hash", "state"), pl.String),
     "touched_by": pl.Int64,
-}
-
-
-WRITTEN_SCHEMA = {
-    **dict.fromkeys(("source_id", "part", "target_id", "key", "hash"), pl.String),
-    "latest": pl.Boolean,
 }
 
 
@@ -54,15 +48,18 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What a retry is limited to; blank means all. ``objects`` are ids of project objects."""
+    """What a retry or a rollback is limited to; blank means all. ``objects`` are ids of project objects."""
 
     objects: tuple[int, ...] = ()
     codes: tuple[str, ...] = ()
     source_ids: tuple[str, ...] = ()
+    states: tuple[str, ...] = ()
+    reread: bool = False
+    """Ask the source for a retry's records again instead of taking them as they were staged."""
 
     @classmethod
     def of(cls, stored: Mapping[str, Any]) -> "Scope":
-        return cls(**{name: tuple(values) for name, values in stored.items()})
+        return cls(**{name: value if isinstance(value, bool) else tuple(value) for name, value in stored.items()})
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,16 +204,34 @@ def keep(chunk_id: int, project_id: int, month: date, sealed: bytes) -> None:
         )
 
 
-def intend(chunk: Lease, before: pl.DataFrame) -> None:
-    """Commit what the target holds under the keys about to be written, before anything is sent."""
+def intend(chunk: Lease, before: pl.DataFrame, *, key: str = "") -> None:
+    """Commit what the target holds under the keys about to be written, before anything is sent.
+
+    ``key`` is the idempotency key of this write; its jobs are none yet.
+    """
     sealed = payload.pack(before, purpose=payload.BEFORE)
     with transaction.atomic(), connection.cursor() as cursor:
-        leases.write(chunk, "intended_at = clock_timestamp()", [])
+        leases.write(chunk, "intended_at = clock_timestamp(), idempotency_key = %s, jobs = '{}'", [key])
         cursor.execute("SELECT project_id, month FROM runs_chunk WHERE id = %s", [chunk.id])
         cursor.execute(
             "UPDATE runs_chunkcontent SET before = %s WHERE project_id = %s AND month = %s AND chunk_id = %s",
             [sealed, *cursor.fetchone(), chunk.id],
         )
+
+
+def begin(chunk: Lease, key: str) -> None:
+    """Commit the idempotency key of another write of a chunk whose before-images are kept already."""
+    leases.write(chunk, "idempotency_key = %s, jobs = '{}'", [key])
+
+
+def note_job(chunk: Lease, job: str) -> None:
+    """Commit the number of a vendor's job that is about to carry the chunk. Raises LeaseLost.
+
+    A claim stays counted: a chunk whose jobs never end must be set aside at last.
+    """
+    with transaction.atomic(), connection.cursor() as cursor:
+        leases.renew(chunk)
+        cursor.execute("UPDATE runs_chunk SET jobs = jobs || %s::text WHERE id = %s", [job, chunk.id])
 
 
 def record(
@@ -233,8 +248,9 @@ def record(
     ``relinked`` are the source ids that were brought again; what was found about the chunk's other records
     stays. Raises LeaseLost, and then nothing is written.
     """
+    unsent = outcomes.filter(pl.col("hash").is_null() & (pl.col("state") != RecordState.DELETED))["source_id"]
     with transaction.atomic():
-        _settle_loaded(chunk, counts, relinked=relinked is not None)
+        _settle_loaded(chunk, counts, unsent, relinked=relinked)
         track(place, chunk.id, outcomes)
         _replace_findings(place, chunk.id, Finding.Phase.LOAD, findings, of=relinked)
 
@@ -250,17 +266,20 @@ def undone(
 ) -> None:
     """Commit what became of records that were taken back, as ``record`` does.
 
-    ``outcomes`` has ``source_id, part, state, code, reason``, ``gone`` (Boolean), ``hash`` and ``undoes`` (the
-    chunk that is taken back, Int64). Gone records leave the id map and lose their hash, so that a later run
-    writes them again. A restored record that an earlier run wrote stands as that run left it: loaded, with the
-    hash of what it holds and without the chunks that were taken back, so that the earlier run can be taken
-    back too. One that was there before us is not ours any more.
+    ``outcomes`` has ``source_id, part, state, code, reason``, ``gone`` (Boolean), ``target_id`` (where it is another
+    one now), ``hash``, ``earlier`` (the chunks that touched the record before those taken back, a list of Int64)
+    and ``again`` (Boolean: it stands in the target as one of them left it). Gone records leave the id map and lose
+    their hash, so that a later run writes them again. One that is there ``again`` is loaded, with the hash of what
+    it holds and without the chunks that were taken back, so that the earlier run can be taken back too. One that
+    was there before us is not ours any more.
     """
+    held_back = (RecordState.CONFLICT, RecordState.DEFERRED)
+    unsent = outcomes.filter(pl.col("state").is_in(held_back))["source_id"]
     with transaction.atomic(), connection.cursor() as cursor:
-        _settle_loaded(chunk, counts, relinked=relinked is not None)
+        _settle_loaded(chunk, counts, unsent, relinked=relinked)
         cursor.execute(
             """CREATE TEMP TABLE IF NOT EXISTS ledger_undone (source_id text, part text, state text, code text,
-               reason text, gone boolean, hash uuid, undoes bigint)"""
+               reason text, gone boolean, target_id text, hash uuid, earlier bigint[], again boolean)"""
         )
         cursor.execute("TRUNCATE ledger_undone")
         copy_frame(cursor.cursor, sql.Identifier("ledger_undone"), outcomes.select(UNDONE_COLUMNS))
@@ -268,19 +287,12 @@ def undone(
             """UPDATE runs_trackedrecord known
                   SET state = CASE WHEN u.again THEN 'loaded' ELSE u.state END,
                       code = u.code, reason = u.reason, run_id = %(run)s,
-                      target_id = CASE WHEN u.gone THEN NULL ELSE known.target_id END,
+                      target_id = CASE WHEN u.gone THEN NULL ELSE coalesce(u.target_id, known.target_id) END,
                       hash = CASE WHEN u.again THEN u.hash WHEN u.state = 'rolled_back' THEN NULL ELSE known.hash END,
                       chunks = CASE WHEN u.again THEN u.earlier
                                     WHEN known.chunks @> ARRAY[%(chunk)s::bigint] THEN known.chunks
                                     ELSE known.chunks || %(chunk)s::bigint END
-                 FROM (SELECT o.*, e.earlier,
-                              o.state = 'rolled_back' AND NOT o.gone AND cardinality(e.earlier) > 0 AS again
-                         FROM ledger_undone o
-                         JOIN runs_trackedrecord r
-                           ON r.project_id = %(project)s AND r.object_id = %(object)s
-                          AND r.source_id = o.source_id AND r.part = o.part
-                        CROSS JOIN LATERAL (SELECT ARRAY(SELECT c FROM unnest(r.chunks) WITH ORDINALITY AS t (c, n)
-                                                          WHERE c < o.undoes ORDER BY n) AS earlier) e) u
+                 FROM ledger_undone u
                 WHERE known.project_id = %(project)s AND known.object_id = %(object)s
                   AND known.source_id = u.source_id AND known.part = u.part""",
             {"run": place.run_id, "chunk": chunk.id, "project": place.project_id, "object": place.object_id},
@@ -288,19 +300,28 @@ def undone(
         _replace_findings(place, chunk.id, Finding.Phase.LOAD, findings, of=relinked)
 
 
-def _settle_loaded(chunk: Lease, counts: Counts, *, relinked: bool) -> None:
+_UNSENT = """unsent = ARRAY(SELECT id FROM unnest(unsent) AS id WHERE NOT id = ANY(coalesce(%s::text[], unsent))
+                           UNION SELECT unnest(%s::text[]))"""
+
+
+def _settle_loaded(chunk: Lease, counts: Counts, unsent: pl.Series, *, relinked: pl.Series | None) -> None:
+    """``unsent`` are the records that the chunk touched without writing them: nothing of it is to be taken back."""
     names = [field.name for field in fields(counts)]
     leases.settle(
         chunk,
         f"""state = 'loaded', loaded_at = coalesce(loaded_at, clock_timestamp()),
+            {_UNSENT},
             relinked_at = CASE WHEN %s THEN clock_timestamp() END, {", ".join(f"{name} = %s" for name in names)}""",
-        [relinked, *(getattr(counts, name) for name in names)],
+        [
+            None if relinked is None else relinked.to_list(),
+            unsent.to_list(),
+            relinked is not None,
+            *(getattr(counts, name) for name in names),
+        ],
     )
 
 
-def verified(
-    chunk: Lease, place: Place, verdict: Verdict, findings: pl.DataFrame, proof: Proof | None = None
-) -> None:
+def verified(chunk: Lease, place: Place, verdict: Verdict, findings: pl.DataFrame, proof: Proof | None = None) -> None:
     """Commit what reading a chunk back found, with its proof where it has one. Raises LeaseLost."""
     with transaction.atomic():
         leases.settle(
@@ -371,26 +392,6 @@ def known(place: Place, source_ids: pl.Series) -> pl.DataFrame:
             [place.project_id, place.object_id, place.part, array_text(source_ids)],
         )
         return pl.DataFrame(cursor.fetchall(), schema=KNOWN_SCHEMA, orient="row")
-
-
-def written_by(place: Place, chunk_id: int, source_ids: pl.Series) -> pl.DataFrame:
-    """The records that this chunk wrote to the target and that are still on our books there.
-
-    Columns ``source_id, part, target_id, key, hash`` (String) and ``latest`` (Boolean): no later chunk
-    touched the record.
-    """
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """SELECT source_id, part, target_id, key, replace(hash::text, '-', ''), chunks[cardinality(chunks)] = %s
-                 FROM runs_trackedrecord
-                WHERE project_id = %s AND object_id = %s AND part = %s AND source_id = ANY(%s::text[])
-                  AND chunks @> ARRAY[%s::bigint] AND target_id IS NOT NULL AND state <> 'rolled_back'
-                  AND NOT (state IN ('rejected', 'skipped', 'conflict') AND chunks[cardinality(chunks)] = %s)""",
-            [
-                chunk_id, place.project_id, place.object_id, place.part, array_text(source_ids), chunk_id, chunk_id
-            ],
-        )  # fmt: skip
-        return pl.DataFrame(cursor.fetchall(), schema=WRITTEN_SCHEMA, orient="row")
 
 
 def due(place: Place, scope: Scope, *, after_chunk: int) -> pl.DataFrame:

@@ -41,7 +41,10 @@ class Run(Leased):
     reason = models.TextField(blank=True, help_text="Why the run stands where it does, for staff.")
     started_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+")
     scope = models.JSONField(
-        default=dict, db_default={}, blank=True, help_text="What a retry is limited to: objects, codes, source_ids."
+        default=dict,
+        db_default={},
+        blank=True,
+        help_text="What a retry or rollback is limited to: see runs.ledger.Scope.",
     )
     mapping_digest = models.CharField(
         max_length=64, blank=True, help_text="SHA-256 over the mappings this run follows."
@@ -63,9 +66,8 @@ class Run(Leased):
             models.CheckConstraint(condition=models.Q(state__in=RunState.values), name="run_state_known"),
             models.CheckConstraint(condition=models.Q(kind__in=RunKind.values), name="run_kind_known"),
             models.CheckConstraint(
-                condition=models.Q(kind=RunKind.ROLLBACK, undoes__isnull=False)
-                | (~models.Q(kind=RunKind.ROLLBACK) & models.Q(undoes__isnull=True)),
-                name="rollback_undoes_a_run",
+                condition=models.Q(kind=RunKind.ROLLBACK) | models.Q(undoes__isnull=True),
+                name="only_a_rollback_undoes",
             ),
         )
         permissions = (
@@ -147,6 +149,9 @@ class Chunk(Leased):
     idempotency_key = models.TextField(db_default="", help_text="The same for every try to write this chunk.")
     jobs = ArrayField(models.TextField(), db_default=[], help_text="The vendor's bulk jobs that may carry the chunk.")
     match_registered = models.BooleanField(default=False, db_default=False)
+    unsent = ArrayField(
+        models.TextField(), default=list, db_default=[], help_text="Records it touched without writing them."
+    )
     records = models.PositiveIntegerField()
     created = models.PositiveIntegerField(default=0, db_default=0)
     updated = models.PositiveIntegerField(default=0, db_default=0)

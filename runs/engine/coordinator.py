@@ -126,7 +126,7 @@ PIPELINES = {
     RunKind.LOAD: Pipeline(plan, extract, load, relink, reconcile),
     RunKind.DELTA: Pipeline(plan, extract, load, relink, reconcile),
     RunKind.RETRY: Pipeline(plan, retry.gather, load, relink, reconcile),
-    RunKind.ROLLBACK: Pipeline(rollback.plan, rollback.gather, rollback.undo, rollback.delete_again, rollback.prove),
+    RunKind.ROLLBACK: Pipeline(rollback.plan, rollback.gather, rollback.undo, rollback.undo_again, rollback.prove),
 }
 
 

@@ -6,38 +6,41 @@ before-images; *to reconcile* means to prove by reading back that it is so. What
 left alone and listed as a conflict with both values; what somebody deleted since is noted.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 
 import polars as pl
 from django.db import transaction
 
 from connectors.types import Outcome
-from runs import events, leases, ledger, payload
-from runs.choices import RecordState
+from runs import events, leases, ledger, payload, traces
+from runs.choices import UNDOABLE, RecordState, RunKind, StepTask
 from runs.crash_points import CrashPoint, reached
 from runs.engine.comparison import compare
-from runs.engine.images import fingerprints, typed
+from runs.engine.earlier import Earlier, earlier, left_hashes
+from runs.engine.images import fingerprints
 from runs.engine.session import Bench, Session
 from runs.engine.transform import transform
 from runs.leases import Lease
-from runs.ledger import FINDING_COLUMNS, WRITTEN_SCHEMA, Counts, Verdict
-from runs.models import Chunk, Step
+from runs.ledger import FINDING_COLUMNS, Counts, Scope, Verdict
+from runs.models import Chunk, ContentsDropped, Run, Step
+from runs.traces import TRACE_SCHEMA, Undone
 
 LATER_RUN = "A later run wrote the record again; roll that run back first."
+EDITED = "Somebody changed the record in the target since; it is left as it is."
+BACK_ALREADY = "The record was deleted by our run, and somebody created it again since; it is left as it is."
 GONE = "Somebody deleted the record in the target since."
 NO_FINDINGS = pl.DataFrame(schema=dict.fromkeys(FINDING_COLUMNS, pl.String))
 
 
 def plan(session: Session, lease: Lease) -> None:
-    """Write the steps of the run to undo in reverse, children before their parents. Raises LeaseLost."""
+    """Write the steps of what is undone in reverse, children before their parents. Raises LeaseLost."""
     undone = session.run.undoes
-    if undone is None:
-        raise ValueError("a rollback names the run it undoes")
-    originals = list(undone.steps.order_by("-position"))
+    originals = _originals(session.run)
     last = max((step.wave for step in originals), default=0)
     with transaction.atomic():
-        leases.settle(lease, "planned_at = clock_timestamp(), mapping_digest = %s", [undone.mapping_digest])
+        digest = undone.mapping_digest if undone else ""
+        leases.settle(lease, "planned_at = clock_timestamp(), mapping_digest = %s", [digest])
         Step.objects.bulk_create(
             Step(
                 run=session.run,
@@ -50,26 +53,41 @@ def plan(session: Session, lease: Lease) -> None:
             )
             for position, step in enumerate(originals)
         )
-        events.tell(session.run.pk, f"Undoing {undone}: {len(originals)} objects, the last loaded first.")
+        what = str(undone) if undone else "what any run wrote"
+        events.tell(session.run.pk, f"Undoing {what}: {len(originals)} objects, the last loaded first.")
     reached(CrashPoint.UNDO_PLANNED)
 
 
+def _originals(run: Run) -> list[Step]:
+    """One step per object in scope, as last planned by what is undone; the last loaded first."""
+    scope = Scope.of(run.scope)
+    known = Step.objects.filter(task=StepTask.BRING, run__project=run.project_id, run__kind__in=UNDOABLE)
+    mine = known.filter(run=run.undoes) if run.undoes else known
+    newest: Mapping[int, Step] = {step.object_id: step for step in mine.order_by("pk")}
+    chosen = [step for pk, step in newest.items() if not scope.objects or pk in scope.objects]
+    return sorted(chosen, key=lambda step: (step.wave, step.position), reverse=True)
+
+
 def gather(session: Session, lease: Lease, *, stop: Callable[[], bool]) -> bool:
-    """Stage what each chunk of the undone run wrote, newest first; true where all of the step is staged."""
+    """Stage what is to be undone, newest chunk first; true where all of the step is staged.
+
+    Each record is staged once, with the first chunk that wrote it.
+    """
     step = Step.objects.get(pk=lease.id)
     bench = session.bench(step.pk)
-    chunks = Chunk.objects.filter(
-        run=session.run.undoes, step__object_id=step.object_id, intended_at__isnull=False
-    ).order_by("-pk")
-    if step.cursor:
-        chunks = chunks.filter(pk__lt=step.cursor["chunk"])
-    left = list(chunks.values_list("pk", flat=True))
+    undone = undone_of(session.run, step.object_id)
+    left = chunks_of(undone, before=step.cursor["chunk"] if step.cursor else None)
     if not left:
-        ledger.stage(lease, pl.DataFrame(schema=WRITTEN_SCHEMA), None)
+        ledger.stage(lease, pl.DataFrame(schema=TRACE_SCHEMA), None)
         return True
     for chunk_id in left:
         last = chunk_id == left[-1]
-        ledger.stage(lease, _written(bench, chunk_id), None if last else {"chunk": chunk_id})
+        found = first_written(undone, bench, chunk_id)
+        with transaction.atomic():
+            for group in _alike(found) or [found]:
+                ledger.stage(lease, group, {"chunk": chunk_id})
+            if last:
+                ledger.stage(lease, found.clear(), None)
         if last:
             return True
         if stop():
@@ -77,62 +95,112 @@ def gather(session: Session, lease: Lease, *, stop: Callable[[], bool]) -> bool:
     return False
 
 
+def _alike(found: pl.DataFrame) -> list[pl.DataFrame]:
+    """The records in groups of those that the same chunks wrote: their before-images are read together."""
+    by = found["writers"].cast(pl.List(pl.String)).list.join(",")
+    groups = found.with_columns(by.alias("by")).partition_by("by", "left_by", maintain_order=True)
+    return [group.drop("by") for group in groups]
+
+
+def undone_of(run: Run, object_id: int) -> Undone:
+    """What that rollback takes back of one object."""
+    return Undone(run.project_id, object_id, run.undoes_id, Scope.of(run.scope))
+
+
+def chunks_of(undone: Undone, *, before: int | None = None) -> list[int]:
+    """The chunks that may have written some of it, newest first: the run's own, and those of later retries."""
+    chunks = Chunk.objects.filter(
+        project=undone.project_id,
+        step__object_id=undone.object_id,
+        run__kind__in=UNDOABLE,
+        intended_at__isnull=False,
+    )
+    if undone.run_id is not None:
+        retries = chunks.filter(run__kind=RunKind.RETRY, run__gt=undone.run_id)
+        chunks = chunks.filter(run=undone.run_id) | retries
+    if undone.scope.source_ids:
+        chunks = chunks.filter(pk__in=traces.chunks_with(undone, undone.scope.source_ids))
+    if before is not None:
+        chunks = chunks.filter(pk__lt=before)
+    return list(chunks.order_by("-pk").values_list("pk", flat=True))
+
+
+def first_written(undone: Undone, bench: Bench, chunk_id: int) -> pl.DataFrame:
+    """The records to take back that this chunk was the first to write, with the columns of ``TRACE_SCHEMA``."""
+    original = Chunk.objects.get(pk=chunk_id)
+    try:
+        frame = payload.unpack(original.payload, purpose=payload.PAYLOAD)
+    except ContentsDropped:
+        return pl.DataFrame(schema=TRACE_SCHEMA)
+    identity = bench.mapping.identity if bench.mapping.identity in frame.columns else "source_id"
+    found = traces.traces(undone, frame[identity].drop_nulls())
+    return found.filter(pl.col("writers").list.first() == chunk_id)
+
+
 def undo(session: Session, lease: Lease) -> None:
     """Delete or restore the records of one staged chunk. Raises connector errors and LeaseLost."""
-    chunk = Chunk.objects.defer(None).get(pk=lease.id)
-    bench = session.bench(chunk.step_id)
+    chunk = Chunk.objects.get(pk=lease.id)
+    place = session.bench(chunk.step_id).place
     records = payload.unpack(chunk.payload, purpose=payload.PAYLOAD)
-    before = _images(records)
-    now = _now(session, bench, lease, chunk, records)
-    judged = _judge(bench, records, before, now)
+    past = earlier(session, records)
+    now = _now(session, past, lease, chunk, records)
+    judged = _judge(past, records, now)
     leases.renew(lease)
     outcomes = pl.concat(
         [
             judged.untouchable,
-            _delete(session, bench, judged.to_delete, now),
-            _restore(session, bench, judged.to_restore, before),
+            _delete(session, past.bench, judged.to_delete, now),
+            _restore(session, past, judged.to_restore, now, last_try=False),
         ]
     )
-    findings = _conflicts(bench, judged, now)
+    findings = _conflicts(past, judged, now)
     reached(CrashPoint.UNDO_RESTORED)
-    ledger.undone(lease, bench.place, outcomes, findings, _count(outcomes))
+    ledger.undone(lease, place, outcomes, findings, _count(outcomes))
     reached(CrashPoint.UNDONE)
 
 
-def delete_again(session: Session, lease: Lease) -> None:
-    """Delete what other records of the run still pointed at, now that those are gone or unlinked."""
-    chunk = Chunk.objects.defer(None).get(pk=lease.id)
-    bench = session.bench(chunk.step_id)
+def undo_again(session: Session, lease: Lease) -> None:
+    """Delete what other records still pointed at, now that those are gone or unlinked; create again what was
+    refused for lack of another record."""
+    chunk = Chunk.objects.get(pk=lease.id)
+    place = session.bench(chunk.step_id).place
     records = payload.unpack(chunk.payload, purpose=payload.PAYLOAD)
-    known = ledger.known(bench.place, records["source_id"])
+    past = earlier(session, records)
+    known = ledger.known(place, records["source_id"])
     waiting = records.join(known.filter(pl.col("state") == RecordState.DEFERRED), on="source_id", how="semi")
-    outcomes = _deleted(session, bench, waiting, last_try=True)
-    earlier = {field.name: getattr(chunk, field.name) for field in fields(Counts)} | {"deferred": 0}
+    images, now = past.images, _now(session, past, lease, chunk, records)
+    outcomes = pl.concat(
+        [
+            _deleted(session, past.bench, waiting.join(images, on="key", how="anti"), last_try=True),
+            _restore(session, past, waiting.join(images, on="key", how="semi"), now, last_try=True),
+        ]
+    )
+    counted = {field.name: getattr(chunk, field.name) for field in fields(Counts)} | {"deferred": 0}
     added = _count(outcomes)
-    total = Counts(**{name: count + getattr(added, name) for name, count in earlier.items()})
+    total = Counts(**{name: count + getattr(added, name) for name, count in counted.items()})
     reached(CrashPoint.DELETED_AGAIN)
-    ledger.undone(lease, bench.place, outcomes, NO_FINDINGS, total, relinked=waiting["source_id"])
+    ledger.undone(lease, place, outcomes, NO_FINDINGS, total, relinked=waiting["source_id"])
 
 
 def prove(session: Session, lease: Lease) -> None:
     """Read the target back: deleted records are gone and restored ones equal their before-images."""
-    chunk = Chunk.objects.defer(None).get(pk=lease.id)
-    bench = session.bench(chunk.step_id)
+    chunk = Chunk.objects.get(pk=lease.id)
+    place = session.bench(chunk.step_id).place
     records = payload.unpack(chunk.payload, purpose=payload.PAYLOAD)
-    known = ledger.known(bench.place, records["source_id"])
+    known = ledger.known(place, records["source_id"])
     # A restored record that an earlier run wrote stands as loaded again.
     ended = known.filter(pl.col("state").is_in([RecordState.ROLLED_BACK, RecordState.LOADED]))
     undone = records.join(ended, on="source_id", how="semi")
-    before = _images(records)
-    restored = before.join(undone, on="key", how="semi")
-    now = session.target.fetch(
-        bench.entity, key=bench.mapping.key, keys=undone["key"].to_list(), fields=bench.other_fields
-    )
-    found = compare(typed(bench, restored), now, fields=bench.other_fields, json=bench.json_fields)
-    left = undone.join(before, on="key", how="anti").join(now, on="key", how="semi")
-    verdict = Verdict(undone.height, found.fields, len(found.missing), found.mismatches.height + left.height)
+    past = earlier(session, records)
+    restored = past.images.join(undone, on="key", how="semi")
+    bench = past.bench
+    now = session.target.fetch(bench.entity, key=bench.mapping.key, keys=undone["key"].to_list(), fields=past.fields)
+    found = compare(restored, now, fields=past.fields, rules=past.rules)
+    left = undone.join(past.images, on="key", how="anti").join(now, on="key", how="semi")
+    wrong = len(found.doubled) + found.mismatches.height + left.height
+    verdict = Verdict(undone.height, found.fields, len(found.missing), wrong)
     reached(CrashPoint.PROVEN)
-    ledger.verified(lease, bench.place, verdict, _unproven(undone, left, found.mismatches))
+    ledger.verified(lease, place, verdict, _unproven(undone, left, found.mismatches))
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,46 +213,43 @@ class _Judged:
     untouchable: pl.DataFrame
 
 
-def _written(bench: Bench, chunk_id: int) -> pl.DataFrame:
-    original = Chunk.objects.defer(None).get(pk=chunk_id)
-    frame = payload.unpack(original.payload, purpose=payload.PAYLOAD)
-    ids = frame[bench.mapping.identity].drop_nulls()
-    return ledger.written_by(bench.place, chunk_id, ids).with_columns(undoes=pl.lit(chunk_id, pl.Int64))
-
-
-def _images(records: pl.DataFrame) -> pl.DataFrame:
-    """The before-images of the chunk that these records undo."""
-    original = Chunk.objects.defer(None).get(pk=int(records["undoes"][0]))
-    return payload.unpack(original.before or b"", purpose=payload.BEFORE)
-
-
-def _now(session: Session, bench: Bench, lease: Lease, chunk: Chunk, records: pl.DataFrame) -> pl.DataFrame:
+def _now(session: Session, past: Earlier, lease: Lease, chunk: Chunk, records: pl.DataFrame) -> pl.DataFrame:
     """The target's rows as they were before this rollback touched them; committed on the first call."""
     if chunk.before is not None:
         return payload.unpack(chunk.before, purpose=payload.BEFORE)
-    now = session.target.fetch(
-        bench.entity, key=bench.mapping.key, keys=records["key"].to_list(), fields=bench.other_fields
-    )
+    bench = past.bench
+    now = session.target.fetch(bench.entity, key=bench.mapping.key, keys=records["key"].to_list(), fields=past.asked())
     ledger.intend(lease, now)
     reached(CrashPoint.UNDO_INTENDED)
     return now
 
 
-def _judge(bench: Bench, records: pl.DataFrame, before: pl.DataFrame, now: pl.DataFrame) -> _Judged:
-    marked = records.join(fingerprints(bench, now), on="key", how="left")
-    ours = marked.filter(pl.col("latest") & (pl.col("held") == pl.col("hash"))).drop("held")
-    later = marked.filter(~pl.col("latest"))
-    gone = marked.filter(pl.col("latest") & pl.col("held").is_null())
-    edited = marked.filter(pl.col("latest") & (pl.col("held") != pl.col("hash"))).drop("held")
-    changed = pl.lit("Somebody changed the record in the target since; it is left as it is.")
+def _judge(past: Earlier, records: pl.DataFrame, now: pl.DataFrame) -> _Judged:
+    """Only what the target still holds as we wrote it may be touched."""
+    code, trouble = past.trouble
+    if code:
+        refused = _outcome(records, RecordState.CONFLICT, code=code, reason=pl.lit(trouble), count="conflicts")
+        return _Judged(records.clear(), records.clear(), records.clear(), refused)
+    marked = records.join(fingerprints(past.bench, now), on="key", how="left")
+    mine = marked.filter(~pl.col("later"))
+    there = pl.col("held").is_not_null()
+    as_written = ~there if past.deleted else (pl.col("held") == pl.col("hash")).fill_null(value=False)
+    ours = mine.filter(as_written).drop("held")
+    edited = mine.filter(~as_written & there).drop("held")
+    gone = mine.filter(~as_written & ~there).drop("held")
+    changed = pl.lit(BACK_ALREADY if past.deleted else EDITED)
     return _Judged(
-        to_delete=ours.join(before, on="key", how="anti"),
-        to_restore=ours.join(before, on="key", how="semi"),
-        edited=edited,
+        to_delete=ours.join(past.images, on="key", how="anti"),
+        to_restore=ours.join(past.images, on="key", how="semi"),
+        edited=edited.clear() if past.deleted else edited,
         untouchable=pl.concat(
             [
                 _outcome(
-                    later, RecordState.CONFLICT, code="written_later", reason=pl.lit(LATER_RUN), count="conflicts"
+                    marked.filter("later").drop("held"),
+                    RecordState.CONFLICT,
+                    code="written_later",
+                    reason=pl.lit(LATER_RUN),
+                    count="conflicts",
                 ),
                 _outcome(edited, RecordState.CONFLICT, code="edited", reason=changed, count="conflicts"),
                 _outcome(gone, RecordState.SKIPPED, code="gone", reason=pl.lit(GONE), count="skipped", gone=True),
@@ -229,40 +294,69 @@ def _deleted(session: Session, bench: Bench, records: pl.DataFrame, *, last_try:
                 RecordState.CONFLICT if last_try else RecordState.DEFERRED,
                 code="still_referenced",
                 reason=pl.col("message"),
-                count="rejected" if last_try else "deferred",
+                count="conflicts" if last_try else "deferred",
             ),
         ]
     )
 
 
-def _restore(session: Session, bench: Bench, records: pl.DataFrame, before: pl.DataFrame) -> pl.DataFrame:
-    images = typed(bench, before.join(records, on="key", how="semi"))
+def _restore(
+    session: Session, past: Earlier, records: pl.DataFrame, now: pl.DataFrame, *, last_try: bool
+) -> pl.DataFrame:
+    """Give changed records their earlier values, and create again those we deleted; what is so already is not sent.
+
+    A record that is refused when it is to be created again may lack another one: it gets a second try.
+    """
+    images = past.images.join(records, on="key", how="semi")
     if not images.height:
         return _outcome(records, RecordState.ROLLED_BACK, code="", reason=pl.lit(""), count="updated")
-    key = bench.mapping.key
-    answers = session.target.write(bench.entity, images.rename({"key": key}), key=key).frame
-    told = records.join(answers.drop("target_id"), on="key", how="left").join(fingerprints(bench, images), on="key")
-    kept = told.filter(pl.col("outcome") == Outcome.REJECTED)
-    done = told.filter(pl.col("outcome") != Outcome.REJECTED)
+    found = compare(images, now, fields=past.fields, rules=past.rules)
+    same = pl.concat([found.mismatches["key"], found.missing])
+    differing = images.join(same.to_frame("key"), on="key", how="semi")
+    hashes = left_hashes(session, records, images)
+    told = records.join(_written(session, past.bench, differing), on="key", how="left").join(hashes, on="key")
+    refused = pl.col("outcome") == Outcome.REJECTED
+    kept, done = told.filter(refused), told.filter(~refused.fill_null(value=False))
+    again = done.filter(~pl.col("key").is_in(now["key"].implode()))
+    changed = done.filter(pl.col("key").is_in(now["key"].implode()))
+    waits = kept.filter(~pl.col("key").is_in(now["key"].implode())) if not last_try else kept.clear()
+    stuck = kept.join(waits, on="key", how="anti")
+    state = RecordState.ROLLED_BACK
     return pl.concat(
         [
-            _outcome(done, RecordState.ROLLED_BACK, code="", reason=pl.lit(""), count="updated"),
-            _outcome(kept, RecordState.CONFLICT, code="not_restored", reason=pl.col("message"), count="rejected"),
+            _outcome(again, state, code="", reason=pl.lit(""), count="created"),
+            _outcome(
+                changed.filter(pl.col("outcome").is_not_null()), state, code="", reason=pl.lit(""), count="updated"
+            ),
+            _outcome(changed.filter(pl.col("outcome").is_null()), state, code="", reason=pl.lit(""), count="unchanged"),
+            _outcome(waits, RecordState.DEFERRED, code="not_restored", reason=pl.col("message"), count="deferred"),
+            _outcome(stuck, RecordState.CONFLICT, code="not_restored", reason=pl.col("message"), count="conflicts"),
         ]
     )
 
 
-def _conflicts(bench: Bench, judged: _Judged, now: pl.DataFrame) -> pl.DataFrame:
+def _written(session: Session, bench: Bench, images: pl.DataFrame) -> pl.DataFrame:
+    """``key``, ``outcome``, ``message`` and ``new_id`` of the images that were written."""
+    key = bench.mapping.key
+    schema = dict.fromkeys(("key", "outcome", "message", "new_id"), pl.String)
+    if not images.height:
+        return pl.DataFrame(schema=schema)
+    answers = session.target.write(bench.entity, images.rename({"key": key}), key=key).frame
+    return answers.select("key", "outcome", "message", new_id="target_id")
+
+
+def _conflicts(past: Earlier, judged: _Judged, now: pl.DataFrame) -> pl.DataFrame:
     """One finding per field that people changed, with what we wrote and what the target holds."""
     if not judged.edited.height:
         return NO_FINDINGS
-    original = Chunk.objects.defer(None).get(pk=int(judged.edited["undoes"][0]))
-    source = payload.unpack(original.payload, purpose=payload.PAYLOAD)
+    bench = past.bench
+    last = Chunk.objects.get(pk=judged.edited["writers"][0][-1])
+    source = payload.unpack(last.payload, purpose=payload.PAYLOAD)
     edited = source.filter(pl.col(bench.mapping.identity).is_in(judged.edited["source_id"].implode()))
     mapped = transform(bench, edited)
     wrote = mapped.content.select(mapped.records["key"], *bench.other_fields)
     held = now.join(judged.edited, on="key", how="semi")
-    found = compare(wrote, held, fields=bench.other_fields, json=bench.json_fields).mismatches
+    found = compare(wrote, held, fields=bench.other_fields, rules=bench.rules).mismatches
     told = found.join(judged.edited.select("key", "source_id", "part"), on="key")
     sentence = pl.format(
         "{}: we wrote {}, the target holds {}.",
@@ -312,6 +406,8 @@ def _finding(records: pl.DataFrame, *, field: pl.Expr, value: pl.Expr, rule: str
 def _outcome(
     records: pl.DataFrame, state: RecordState, *, code: str, reason: pl.Expr, count: str, gone: bool = False
 ) -> pl.DataFrame:
+    there = records.columns
+    done = state == RecordState.ROLLED_BACK and not gone
     return records.select(
         "source_id",
         "part",
@@ -319,8 +415,10 @@ def _outcome(
         pl.lit(code).alias("code"),
         reason.cast(pl.String).alias("reason"),
         pl.lit(gone).alias("gone"),
-        (pl.col("held") if "held" in records.columns else pl.lit(None, pl.String)).alias("hash"),
-        pl.col("undoes"),
+        (pl.col("new_id") if "new_id" in there else pl.lit(None, pl.String)).alias("target_id"),
+        (pl.col("held") if "held" in there else pl.lit(None, pl.String)).alias("hash"),
+        "earlier",
+        (pl.lit(done) & pl.col("left_by").is_not_null()).alias("again"),
         pl.lit(count).alias("count"),
     )
 

@@ -110,7 +110,7 @@ def test_what_the_target_refuses_to_restore_is_a_conflict_and_not_due(world: Wor
     world.records["Contact"][0]["Name"] = "Later"
     second = drive(services.start_run(project))
     world.refuse = lambda _, row: "No." if row.get("name") == "C 0" else None
-    assert outcome(drive(services.start_rollback(second))) == {"rejected": 1}
+    assert outcome(drive(services.start_rollback(second))) == {"conflicts": 1}
     assert (tracked(project, "Contact")["C0"].state, tracked(project, "Contact")["C0"].code) == (
         RecordState.CONFLICT,
         "not_restored",
@@ -176,6 +176,99 @@ def test_refused_records_are_not_touched(world: World, project: Project) -> None
     run = drive(services.start_rollback(loaded))
     assert outcome(run) == {"deleted": 8}
     assert tracked(project, "Contact")["C1"].state == RecordState.REJECTED
+
+
+def test_what_a_retry_brought_of_a_run_goes_with_the_run(world: World, project: Project) -> None:
+    family(world, project)
+    world.refuse = lambda _, row: "No." if row.get("name") in {"Account 3", "C 1"} else None
+    loaded = drive(services.start_run(project))
+    world.refuse = lambda *_: None
+    retried = drive(services.start_retry(project))
+    assert totals(retried) == {"read": 4, "created": 2, "updated": 2}
+    run = drive(services.start_rollback(loaded))
+    assert (outcome(run), run.state) == ({"deleted": 9}, RunState.COMPLETED)
+    assert snapshot(world) == {}
+
+
+def test_a_retry_alone_is_taken_back_to_what_the_run_had_left(world: World, project: Project) -> None:
+    family(world, project)
+    world.refuse = lambda _, row: "No." if row.get("name") in {"Account 3", "C 1"} else None
+    loaded = drive(services.start_run(project))
+    held = snapshot(world)
+    world.refuse = lambda *_: None
+    retried = drive(services.start_retry(project))
+    assert outcome(drive(services.start_rollback(retried))) == {"deleted": 2, "updated": 2}
+    assert snapshot(world) == held
+    assert outcome(drive(services.start_rollback(loaded))) == {"deleted": 7}
+    assert snapshot(world) == {}
+
+
+def test_what_a_run_only_refused_is_restored_from_where_it_was_written(world: World, project: Project) -> None:
+    """The second run refused the change before it looked at the target: its images know nothing of the record."""
+    world.add(schema("Contact", "Name"), {"Id": "C1", "Name": "First"}, {"Id": "C2", "Name": "Other"})
+    factories.project_object(project, "Contact")
+    first = drive(services.start_run(project))
+    held = snapshot(world)
+    world.records["Contact"][0]["Name"] = "Second"
+    world.records["Contact"][1]["Name"] = "Other too"
+    world.refuse = lambda _, row: "No." if row.get("name") == "Second" else None
+    second = drive(services.start_run(project))
+    world.refuse = lambda *_: None
+    drive(services.start_retry(project))
+    assert world.rows["contact"]["C1"]["name"] == "Second"
+    assert outcome(drive(services.start_rollback(second))) == {"updated": 2}
+    assert snapshot(world) == held
+    assert outcome(drive(services.start_rollback(first))) == {"deleted": 2}
+
+
+def test_what_only_a_later_run_refused_stands_in_nobodys_way(world: World, project: Project) -> None:
+    family(world, project)
+    first = drive(services.start_run(project))
+    world.records["Contact"][0]["Name"] = "Refused"
+    world.refuse = lambda _, row: "No." if row.get("name") == "Refused" else None
+    second = drive(services.start_run(project))
+    assert totals(second) == {"read": 9, "unchanged": 8, "rejected": 1}
+    assert outcome(drive(services.start_rollback(first))) == {"deleted": 9}
+    assert snapshot(world) == {}
+
+
+def test_a_conflict_is_judged_anew_by_the_next_rollback(world: World, project: Project) -> None:
+    family(world, project)
+    loaded = drive(services.start_run(project))
+    world.rows["contact"]["C2"]["name"] = "Edited by hand"
+    assert outcome(drive(services.start_rollback(loaded))) == {"deleted": 8, "conflicts": 1}
+    assert outcome(drive(services.start_rollback(loaded))) == {"conflicts": 1}
+    assert tracked(project, "Contact")["C2"].code == "edited"
+    world.rows["contact"]["C2"]["name"] = "C 2"
+    assert outcome(drive(services.start_rollback(loaded))) == {"deleted": 1}
+    assert snapshot(world) == {}
+
+
+def test_what_was_brought_again_after_a_rollback_is_not_the_first_runs(world: World, project: Project) -> None:
+    family(world, project)
+    first = drive(services.start_run(project))
+    drive(services.start_rollback(first))
+    again = drive(services.start_run(project))
+    assert outcome(drive(services.start_rollback(first))) == {}
+    assert len(snapshot(world)) == 2
+    assert outcome(drive(services.start_rollback(again))) == {"deleted": 9}
+
+
+def test_what_was_there_before_us_is_restored_whether_the_run_or_its_retry_changed_it(
+    world: World, project: Project
+) -> None:
+    world.add(schema("Contact", "Name"), {"Id": "C1", "Name": "Ours"}, {"Id": "C2", "Name": "Ours"})
+    factories.project_object(project, "Contact")
+    for key in ("C1", "C2"):
+        world.rows["contact"][key] = {"target_id": key, "source_id": key, "id": key, "name": "Theirs", "phone": "1"}
+    before = snapshot(world)
+    world.refuse = lambda _, row: "No." if row.get("source_id") == "C1" else None
+    loaded = drive(services.start_run(project))
+    world.refuse = lambda *_: None
+    drive(services.start_retry(project))
+    run = drive(services.start_rollback(loaded))
+    assert (outcome(run), run.state) == ({"updated": 2}, RunState.COMPLETED)
+    assert snapshot(world) == before
 
 
 def test_what_cannot_be_rolled_back_is_refused_with_a_sentence(world: World, project: Project) -> None:
