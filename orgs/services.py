@@ -14,7 +14,7 @@ from django.db import transaction
 from django.db.models.functions import Now
 
 from connectors.base import Connector, Source, Target
-from connectors.context import LOOPBACK, Context, FileStore, Journal, Network, Secret, SystemClock
+from connectors.context import LOOPBACK, Clock, Context, FileStore, Journal, Network, Secret, SystemClock
 from connectors.errors import AuthenticationFailed, ConnectorError, InputInvalid, SettingsInvalid
 from connectors.files import FolderFiles
 from connectors.redaction import Redactor
@@ -173,29 +173,29 @@ def _sentence(text: str) -> str:
 
 
 # --- Opening --------------------------------------------------------------------------------------------------
-def open_source(org: Org) -> Source:
+def open_source(org: Org, *, clock: Clock | None = None) -> Source:
     """The org's source connector, to be used as a context manager; raises SettingsInvalid."""
     if not org.reads:
         raise SettingsInvalid(f"{org.name} is not a source. Change its role or choose another org.")
-    return source_class(org.platform)(_context(org))
+    return source_class(org.platform)(_context(org, clock))
 
 
-def open_target(org: Org, *, journal: Journal | None = None) -> Target:
+def open_target(org: Org, *, journal: Journal | None = None, clock: Clock | None = None) -> Target:
     """The org's target connector, to be used as a context manager; raises SettingsInvalid.
 
     ``journal`` remembers across crashes what its writes began."""
     if not org.writes:
         raise SettingsInvalid(f"{org.name} is not a target. Change its role or choose another org.")
-    context = _context(org)
+    context = _context(org, clock)
     return target_class(org.platform)(context if journal is None else replace(context, journal=journal))
 
 
-def _context(org: Org) -> Context:
+def _context(org: Org, clock: Clock | None = None) -> Context:
     try:
         secrets = org.open_secrets()
     except SealBroken as broken:
         raise SettingsInvalid(f"The secrets of {org.name} cannot be used. {broken}") from None
-    clock = SystemClock()
+    clock = clock or SystemClock()
     return Context(
         name=org.name,
         settings=dict(org.settings),

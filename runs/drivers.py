@@ -18,10 +18,12 @@ from django.db.models.functions import Now
 from django_q.tasks import async_task
 
 from connectors.context import Clock, SystemClock
+from runs import leases
 from runs.choices import ACTIVE, RunState
 from runs.crash_points import CrashPoint, reached
 from runs.engine import coordinator
 from runs.engine.coordinator import Progress
+from runs.leases import Lease
 from runs.models import Driver, Run
 
 IDLE_SECONDS = 2.0
@@ -45,7 +47,8 @@ def drive(driver_id: int, *, clock: Clock | None = None, steady: Callable[[], fl
         return
     reached(CrashPoint.PLACE_TAKEN)
     run_id, fence = place
-    progress = _work(run_id, _time_box(driver_id, fence, steady), clock)
+    at = Lease(leases.DRIVER, driver_id, fence, attempts=0)
+    progress = _work(run_id, _time_box(driver_id, fence, steady), clock, at)
     with transaction.atomic():
         if _leave(driver_id, fence, more=progress is Progress.BUSY) and progress is Progress.BUSY:
             reached(CrashPoint.LEAVING)
@@ -120,10 +123,10 @@ def _call(driver_id: int, host: str) -> None:
     async_task("runs.tasks.drive", driver_id, q_options={"cluster": host, "ack_failure": True, "save": False})
 
 
-def _work(run_id: int, stop: Callable[[], bool], clock: Clock) -> Progress:
+def _work(run_id: int, stop: Callable[[], bool], clock: Clock, place: Lease) -> Progress:
     idle = 0.0
     while True:
-        progress = coordinator.advance(run_id, stop=stop)
+        progress = coordinator.advance(run_id, stop=stop, place=place)
         if progress is not Progress.IDLE or idle >= IDLE_SECONDS:
             return progress
         if stop():

@@ -17,6 +17,7 @@ from django.db import connection
 CHUNK = "runs_chunk"
 STEP = "runs_step"
 RUN = "runs_run"
+DRIVER = "runs_driver"
 
 
 class LeaseLost(Exception):
@@ -25,7 +26,7 @@ class LeaseLost(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """A held claim on one row of ``table`` (``CHUNK``, ``STEP`` or ``RUN``)."""
+    """A held claim on one row of ``table`` (``CHUNK``, ``STEP``, ``RUN`` or ``DRIVER``)."""
 
     table: str
     id: int

@@ -57,12 +57,12 @@ class Progress(StrEnum):
     """The run is not for workers any more."""
 
 
-def advance(run_id: int, *, stop: Callable[[], bool]) -> Progress:
-    """Work on the run until ``stop`` says so or nothing is left to claim.
+def advance(run_id: int, *, stop: Callable[[], bool], place: Lease | None = None) -> Progress:
+    """Work on the run until ``stop`` says so or nothing is left to claim; ``place`` is kept meanwhile.
 
     Raises only where our own database is out of reach; leases then expire and others go on.
     """
-    with Session(run_id) as session:
+    with Session(run_id, place) as session:
         while settle(run_id):
             work = next_work(run_id)
             if work is None:
@@ -90,7 +90,8 @@ def _perform(session: Session, work: Work, stop: Callable[[], bool]) -> None:
         if work.lease.attempts > MAX_ATTEMPTS:
             _give_up(session.run.pk, work)
         else:
-            _do(session, work, stop)
+            with session.heartbeat.holding(work.lease):
+                _do(session, work, stop)
     except LeaseLost:
         logger.info("lease lost: %s %s", work.task, work.lease)
     except RetryableError as error:

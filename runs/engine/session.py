@@ -23,6 +23,8 @@ from projects.models import OnConflict
 from projects.services import value_maps
 from runs import ledger
 from runs.engine.journal import ChunkJournal
+from runs.heartbeat import Heartbeat, WaitingClock
+from runs.leases import Lease
 from runs.ledger import Place
 from runs.models import Run, Step
 
@@ -83,21 +85,27 @@ class Bench:
 
 
 class Session(AbstractContextManager["Session"]):
-    """Opened lazily, closed together; counts the requests it caused into the run."""
+    """Opened lazily, closed together; counts the requests it caused into the run.
 
-    def __init__(self, run_id: int) -> None:
+    ``place`` is the worker's place at the run, kept with the lease of what it works on."""
+
+    def __init__(self, run_id: int, place: Lease | None = None) -> None:
         self.run = Run.objects.select_related("project__source", "project__target", "undoes").get(pk=run_id)
         self._stack = ExitStack()
+        self.heartbeat = Heartbeat(place)
+        self._stack.callback(self.heartbeat.close)
+        self._clock = WaitingClock(self.heartbeat)
         self._benches: dict[int, Bench] = {}
         self.journal = ChunkJournal(run_id)
 
     @cached_property
     def source(self) -> Source:
-        return self._stack.enter_context(orgs.open_source(self.run.project.source))
+        return self._stack.enter_context(orgs.open_source(self.run.project.source, clock=self._clock))
 
     @cached_property
     def target(self) -> Target:
-        return self._stack.enter_context(orgs.open_target(self.run.project.target, journal=self.journal))
+        opened = orgs.open_target(self.run.project.target, journal=self.journal, clock=self._clock)
+        return self._stack.enter_context(opened)
 
     def bench(self, step_id: int) -> Bench:
         if step_id not in self._benches:
