@@ -99,6 +99,11 @@ class Proxy:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(START_SECONDS)
 
+    @property
+    def waiting(self) -> int:
+        """How many harms are armed and have not struck."""
+        return len(self._armed)
+
     # What is done to the traffic ---------------------------------------------------------------------------
 
     def arm(self, harm: Harm) -> None:

@@ -1,0 +1,63 @@
+"""``manage.py torment``: migrations, deltas and rollbacks under faults by chance, and a check of every promise."""
+
+import secrets
+import signal
+import sys
+from typing import Any
+
+import orjson
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from migration_factory.torment.campaign import Order, Report, hold
+from migration_factory.torment.ground import SOURCES, TARGETS, TormentRefused
+from migration_factory.torment.storm import FAULTS
+
+
+class Command(BaseCommand):
+    help = (
+        "Run migrations, deltas and rollbacks between scratch systems under a storm of faults, and check after each "
+        "that nothing was lost, doubled or changed. Exit code 1 where a promise was broken."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("source", choices=SOURCES)
+        parser.add_argument("--target", choices=TARGETS, default="postgresql")
+        parser.add_argument("--faults", default=",".join(FAULTS), help="which may strike, separated by commas")
+        parser.add_argument("--seed", type=int, help="repeats the order of rounds and faults of an earlier campaign")
+        parser.add_argument("--minutes", type=float, default=2.0, help="no new round begins after so long")
+        parser.add_argument("--records", type=int, default=12_000, metavar="N", help="how many the source begins with")
+        parser.add_argument("--json", action="store_true", help="print one JSON object with the log of all faults")
+
+    def handle(self, *_: Any, **options: Any) -> None:
+        faults = tuple(name for name in options["faults"].split(",") if name)
+        unknown = sorted(set(faults) - set(FAULTS))
+        if unknown or not faults:
+            raise CommandError(f"There is no fault “{', '.join(unknown)}”; choose of {', '.join(FAULTS)}.")
+        seed = options["seed"] if options["seed"] is not None else secrets.randbelow(1_000_000)
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that everything is cleared away
+        self.stderr.write(f"Seed {seed}; the same again with --seed {seed}.")
+        order = Order(options["source"], options["target"], faults, seed, options["minutes"], options["records"])
+        try:
+            report = hold(order, tell=self.stderr.write if options["verbosity"] > 1 else lambda _: None)
+        except TormentRefused as refused:
+            raise CommandError(str(refused)) from refused
+        if options["json"]:
+            self.stdout.write(orjson.dumps(report.as_json()).decode())
+        else:
+            self._tell(report)
+        if not report.clean:
+            self.stderr.write(f"A promise was broken; repeat with --seed {seed}.")
+            sys.exit(1)
+
+    def _tell(self, report: Report) -> None:
+        if report.problems:
+            self.stdout.write("\n".join(report.log))
+        runs = ", ".join(f"{count} {kind}" for kind, count in sorted(report.runs.items()))
+        faults = ", ".join(f"{count} {name}" for name, count in sorted(report.faults.items()))
+        self.stdout.write(
+            f"{report.source} to {report.target}, seed {report.seed}, {report.seconds:.0f} s: {runs or 'no run'}; "
+            f"{faults or 'no fault'}; {len(report.resumed)} resumed; {report.records_checked:,} records and "
+            f"{report.fields_checked:,} fields checked, {len(report.problems)} problems."
+        )
+        for problem in report.problems:
+            self.stdout.write(f"  {problem}")
