@@ -6,17 +6,19 @@ and no environment access: it raises the errors of ``connectors.errors`` and the
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from types import TracebackType
 from typing import ClassVar, Self
 
 import polars as pl
 
-from connectors.context import Context
+from connectors.auth import Consent
+from connectors.context import Context, Secret
 from connectors.types import (
     Capabilities,
     Condition,
+    Connection,
     Cursor,
     Deletion,
     EntityInfo,
@@ -25,6 +27,7 @@ from connectors.types import (
     Inventory,
     Page,
     Setting,
+    Way,
     WriteResult,
 )
 
@@ -37,6 +40,8 @@ class Connector(ABC):
     label: ClassVar[str]
     settings: ClassVar[tuple[Setting, ...]] = ()
     capabilities: ClassVar[Capabilities]
+    ways: ClassVar[tuple[Way, ...]] = ()
+    """Ways to connect, the recommended one first; none where one form with all settings is all there is."""
 
     def __init__(self, context: Context) -> None:
         self.context = context
@@ -64,6 +69,23 @@ class Connector(ABC):
         few requests."""
         del entities
         return Inventory()
+
+    @classmethod
+    def start_consent(cls, context: Context, redirect_uri: str) -> Consent:
+        """Where to send a person for consent; only where a way's flow is CONSENT."""
+        raise NotImplementedError(f"{cls.slug} asks for no consent")  # a caller's bug, not a state
+
+    @classmethod
+    def end_consent(cls, context: Context, *, code: Secret, verifier: Secret, redirect_uri: str) -> Connection:
+        """Exchange the code the person came back with; raises AuthenticationFailed and the other connector errors."""
+        raise NotImplementedError(f"{cls.slug} asks for no consent")  # a caller's bug, not a state
+
+    @classmethod
+    def set_up(cls, context: Context, *, name: str, contact_email: str, tell: Callable[[str], None]) -> Connection:
+        """Make in the system what connects from now on, as something called ``name``; only where a way's flow is
+        SET_UP. The context has the way's one-time settings; they are used and not kept. ``tell`` hears of each step
+        as it begins. Raises connector errors; nothing half made is left, or the sentence says what."""
+        raise NotImplementedError(f"{cls.slug} is not set up by us")  # a caller's bug, not a state
 
     @property
     def calls(self) -> int:

@@ -15,6 +15,7 @@ from typing import TypeAlias
 
 import polars as pl
 
+from connectors.context import Secret
 from connectors.errors import ContractChanged
 
 JsonScalar: TypeAlias = bool | int | float | str | None
@@ -79,6 +80,42 @@ class Asking(StrEnum):
     @property
     def by_job(self) -> bool:
         return self in (Asking.JOB_RESULTS, Asking.BOTH)
+
+
+class Flow(StrEnum):
+    """How a way to connect goes: a form, the platform's own consent page, or a set-up that makes what is needed."""
+
+    FORM = "form"
+    CONSENT = "consent"
+    SET_UP = "set_up"
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """One way to connect a platform that has several.
+
+    ``help`` says in a sentence for whom it is and what they need. ``settings`` names the connector's settings it
+    fills in, ``required`` those of them it cannot do without; every other setting is cleared. ``one_time`` are asked
+    for and never stored.
+    """
+
+    slug: str
+    label: str
+    help: str
+    settings: tuple[str, ...]
+    required: tuple[str, ...] = ()
+    flow: Flow = Flow.FORM
+    one_time: tuple[Setting, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """What a consent or a set-up ended in: the settings and secrets that connect from now on. ``note`` is a sentence
+    about what is still to come."""
+
+    settings: Mapping[str, str]
+    secrets: Mapping[str, Secret]
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from connectors.clients.salesforce_deletions import deletions
 from connectors.clients.salesforce_query import PAGE_SIZE, SalesforceQuery
 from connectors.clients.salesforce_schema import SObject
 from connectors.clients.salesforce_session import SETTINGS, SalesforceSession
+from connectors.clients.salesforce_ways import SalesforceWays
 from connectors.context import Context
 from connectors.errors import SettingsInvalid
 from connectors.types import (
@@ -28,7 +29,7 @@ from connectors.types import (
 )
 
 
-class SalesforceSource(Source):
+class SalesforceSource(SalesforceWays, Source):
     """Every object the connecting user may query. Deltas go by SystemModstamp, deletions by the feed."""
 
     slug = "salesforce"
