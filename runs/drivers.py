@@ -169,9 +169,9 @@ def _time_box(driver_id: int, fence: int, steady: Callable[[], float]) -> Callab
 
 def _leave(driver_id: int, fence: int, *, more: bool) -> bool:
     """False where the place is not ours any more. A place with ``more`` to do may be called to again at once,
-    behind those that have waited longer."""
-    called_at = _in(-CALL_AGAIN_SECONDS) if more else _in(0)
-    return Driver.objects.filter(pk=driver_id, fence=fence).update(lease_until=None, called_at=called_at) == 1
+    behind those that have waited longer. Nobody's it is in any case, so that the hand counts as free."""
+    left = {"lease_until": None, "owner": "", "called_at": _in(-CALL_AGAIN_SECONDS) if more else _in(0)}
+    return Driver.objects.filter(pk=driver_id, fence=fence).update(**left) == 1
 
 
 def _in(seconds: float) -> CombinedExpression:

@@ -258,3 +258,14 @@ def test_driving_here_waits_until_the_run_is_over(world: World, clock: Hands, pr
     run = services.start_run(project)
     drivers.drive_here(run.pk, clock=clock)
     assert Run.objects.get(pk=run.pk).state == RunState.COMPLETED
+
+
+def test_a_hand_that_left_its_place_is_free_for_the_next_run(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = busy_run(places=1)
+    drivers.fill_places("here", hands=1)
+    advancing(monkeypatch, lambda *_: Progress.STOPPED)
+    drivers.drive(place(first).pk)
+    Run.objects.filter(pk=first.pk).update(state=RunState.COMPLETED)
+    second = busy_run(places=1)
+    assert drivers.fill_places("here", hands=1) == 1
+    assert place(second).owner == "here"
