@@ -64,7 +64,7 @@ class ProjectObjectAdmin(ModelAdmin):  # type: ignore[misc]  # unfold ships no t
     list_select_related = ("project",)
     fields = (
         "project", "source_entity", "target_entity", "identity", "key", "position", "where", "on_conflict",
-        "equality", "enabled",
+        "match_fields", "unresolved", "equality", "enabled",
     )  # fmt: skip
     readonly_fields = ("project", "source_entity", "target_entity", "identity", "key")
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from django.db import transaction
 
@@ -185,6 +186,8 @@ def save_mapping(project: Project, mapping: ObjectMapping, position: int) -> Pro
             "where": mapping.where.sql if mapping.where else "",
             "where_universal": mapping.where_universal.sql if mapping.where_universal else "",
             "equality": codec.encode(mapping)["equality"],
+            "match_fields": list(mapping.match),
+            "unresolved": codec.encode(mapping)["unresolved"],
         },
     )
     chosen.fields.all().delete()
@@ -200,7 +203,7 @@ def save_mapping(project: Project, mapping: ObjectMapping, position: int) -> Pro
 def object_mapping(chosen: ProjectObject, source: EntitySchema) -> ObjectMapping:
     """The mapping a run follows for this object: derived from the source for a mirror, else as stored."""
     if chosen.project.mirror:
-        return replace(derive.mirror(source), equality=codec.decode_equality(chosen.equality))
+        return replace(derive.mirror(source), **_own_words(chosen))
     rules: dict[str, list[FieldRule]] = {FieldMapping.Half.UNIVERSAL: [], FieldMapping.Half.TARGET: []}
     for field in chosen.fields.all():
         rules[field.half].append(FieldRule(field.target, codec.decode_rule(field.rule)))
@@ -215,8 +218,17 @@ def object_mapping(chosen: ProjectObject, source: EntitySchema) -> ObjectMapping
         part=chosen.part,
         where=Formula(chosen.where) if chosen.where else None,
         where_universal=Formula(chosen.where_universal) if chosen.where_universal else None,
-        equality=codec.decode_equality(chosen.equality),
+        **_own_words(chosen),
     )
+
+
+def _own_words(chosen: ProjectObject) -> dict[str, Any]:
+    """What an object says of its mapping besides the rules, also where these are derived."""
+    return {
+        "equality": codec.decode_equality(chosen.equality),
+        "match": codec.decode_match(chosen.match_fields),
+        "unresolved": codec.decode_policies(chosen.unresolved),
+    }
 
 
 def value_maps(project: Project) -> Mapping[str, Mapping[str, str | None]]:

@@ -321,6 +321,16 @@ def _settle_loaded(chunk: Lease, counts: Counts, unsent: pl.Series, *, relinked:
     )
 
 
+def relink_again(run_id: int) -> None:
+    """Let the chunks of a run that still wait be relinked once more, in the caller's transaction: a parent came."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """UPDATE runs_chunk SET relinked_at = NULL
+                WHERE run_id = %s AND state = 'loaded' AND deferred > 0 AND relinked_at IS NOT NULL""",
+            [run_id],
+        )
+
+
 def verified(chunk: Lease, place: Place, verdict: Verdict, findings: pl.DataFrame, proof: Proof | None = None) -> None:
     """Commit what reading a chunk back found, with its proof where it has one. Raises LeaseLost."""
     with transaction.atomic():

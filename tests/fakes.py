@@ -59,7 +59,11 @@ class World:
     spoil: Callable[[pl.DataFrame], pl.DataFrame] = lambda answer: answer
     code: str = "refused"
     heard: list[str] = field(default_factory=list)
+    finds: list[tuple[str, int]] = field(default_factory=list)
+    before_adopt: Callable[[str], None] = lambda *_: None
+    after_adopt: Callable[[str], None] = lambda *_: None
     writes: list[tuple[str, int]] = field(default_factory=list)
+    ignores_case: bool = False
     next_id: int = 1
     target: Any = None
 
@@ -124,7 +128,7 @@ class FakeSource(Fake, Source):
 
 
 class FakeTarget(Fake, Target):
-    capabilities = Capabilities(writes=True, creates_schema=True, asked_by=Asking.KEY_LOOKUP)
+    capabilities = Capabilities(writes=True, creates_schema=True, asked_by=Asking.KEY_LOOKUP, finds=True)
 
     def entities(self) -> tuple[EntityInfo, ...]:
         return tuple(known.entity for _, known in sorted(self.world.target_schemas.items()))
@@ -168,8 +172,43 @@ class FakeTarget(Fake, Target):
         ]
         return pl.DataFrame(rows, schema=dict.fromkeys(["target_id", "key", *names], pl.String))
 
+    def find(self, entity: str, match: pl.DataFrame, *, key: str) -> pl.DataFrame:
+        self.world.finds.append((entity, match.height))
+        hits = [
+            {**asked, "target_id": row["target_id"], "key": row.get(key)}
+            for asked in match.iter_rows(named=True)
+            for row in self.world.rows[entity].values()
+            if all(self._spelled(row.get(name)) == self._spelled(value) for name, value in asked.items())
+        ]
+        return pl.DataFrame(hits, schema={**match.schema, "target_id": pl.String, "key": pl.String})
+
+    def _spelled(self, value: Any) -> Any:
+        return value.lower() if self.world.ignores_case and isinstance(value, str) else value
+
+    def adopt(self, entity: str, frame: pl.DataFrame, *, key: str) -> WriteResult:
+        self.world.before_adopt(entity)
+        results = [
+            self._give(entity, str(one), name, key) for one, name in frame.select("target_id", "key").iter_rows()
+        ]
+        self.world.after_adopt(entity)
+        return WriteResult.checked(pl.DataFrame(results, schema=RESULT_SCHEMA, orient="row"), frame["target_id"])
+
+    def _give(self, entity: str, target_id: str, name: str | None, key: str) -> tuple[str | None, ...]:
+        held = self.world.rows[entity]
+        place = next((place for place, row in held.items() if row["target_id"] == target_id), None)
+        if place is None or (name is not None and held[place].get(key) not in (None, name)):
+            return (target_id, None, Outcome.REJECTED, "not_adopted", key, "It is gone, or somebody else's.")
+        if held[place].get(key) == name:
+            return (target_id, target_id, Outcome.UNCHANGED, None, None, None)
+        row = held.pop(place)
+        held[name or f"without key {target_id}"] = {**row, key: name}
+        return (target_id, target_id, Outcome.UPDATED, None, None, None)
+
     def count(self, entity: str, *, key: str, prefix: str) -> int | None:
         return sum(name.startswith(prefix) for name in self.world.rows[entity])
+
+    def keys(self, entity: str, *, key: str, prefix: str) -> Iterator[pl.Series]:
+        yield pl.Series([name for name in self.world.rows[entity] if name.startswith(prefix)], dtype=pl.String)
 
     def delete(self, entity: str, target_ids: Sequence[str]) -> WriteResult:
         held = self.world.rows[entity]

@@ -18,6 +18,7 @@ from projects.mapping.specification import (
     Rule,
     Template,
     Unknown,
+    Unresolved,
 )
 
 Json: TypeAlias = Mapping[str, Any]
@@ -45,8 +46,10 @@ def encode_rule(rule: Rule) -> dict[str, Any]:  # noqa: PLR0911 - one return per
         case Mapped(of, entries, name, unknown):
             body = {"of": encode_rule(of), "entries": dict(entries), "name": name, "unknown": unknown.value}
             return {"rule": "mapped", **body}
-        case Reference(of, entities):
-            return {"rule": "reference", "of": encode_rule(of), "entities": list(entities)}
+        case Reference(of, entities, by, unresolved):
+            found = {"rule": "reference", "of": encode_rule(of), "entities": list(entities)}
+            policy = {"unresolved": unresolved.value} if unresolved is not None else {}
+            return found | ({"by": by} if by else {}) | policy
         case Address(parts):
             return {"rule": "address", "parts": {name: encode_rule(part) for name, part in parts.items()}}
 
@@ -73,6 +76,8 @@ def encode(mapping: ObjectMapping) -> dict[str, Any]:
         "to_universal": [_encode_field_rule(rule) for rule in mapping.to_universal],
         "to_target": [_encode_field_rule(rule) for rule in mapping.to_target],
         "equality": {name: [rule.value for rule in rules] for name, rules in mapping.equality.items()},
+        "match": list(mapping.match),
+        "unresolved": {name: policy.value for name, policy in mapping.unresolved.items()},
     }
 
 
@@ -90,7 +95,7 @@ def _encode_field_rule(rule: FieldRule) -> dict[str, Any]:
 
 def _mapping(data: object) -> ObjectMapping:
     required = {"source_entity", "target_entity", "identity", "key", "to_target"}
-    optional = {"part", "universal", "where", "where_universal", "to_universal", "equality"}
+    optional = {"part", "universal", "where", "where_universal", "to_universal", "equality", "match", "unresolved"}
     body = _object(data, "mapping", required, optional)
     return ObjectMapping(
         source_entity=_text(body, "source_entity", "mapping"),
@@ -104,7 +109,45 @@ def _mapping(data: object) -> ObjectMapping:
         to_universal=_field_rules(body.get("to_universal", []), "to_universal"),
         to_target=_field_rules(body["to_target"], "to_target"),
         equality=_equality(body.get("equality", {})),
+        match=_match(body.get("match", [])),
+        unresolved=_policies(body.get("unresolved", {})),
     )
+
+
+def decode_match(data: object) -> tuple[str, ...]:
+    """The fields of a match key; raises MappingInvalid naming what is wrong."""
+    try:
+        return _match(data)
+    except _MalformedError as wrong:
+        raise MappingInvalid("match key", [Problem("", str(wrong))]) from None
+
+
+def _match(data: object) -> tuple[str, ...]:
+    if not (isinstance(data, list) and all(isinstance(name, str) and name for name in data)):
+        raise _MalformedError('match must be a list of target fields, like ["Email", "AccountId"].')
+    if len(set(data)) < len(data):
+        raise _MalformedError("match names a field twice.")
+    return tuple(data)
+
+
+def decode_policies(data: object) -> dict[str, Unresolved]:
+    """Reference field → what becomes of a record whose parent is not there; raises MappingInvalid."""
+    try:
+        return _policies(data)
+    except _MalformedError as wrong:
+        raise MappingInvalid("references", [Problem("", str(wrong))]) from None
+
+
+def _policies(data: object) -> dict[str, Unresolved]:
+    if not isinstance(data, Mapping):
+        raise _MalformedError('unresolved must be an object of reference field → policy, like {"AccountId": "wait"}.')
+    return {str(name): _policy(policy, f"unresolved.{name}") for name, policy in data.items()}
+
+
+def _policy(data: object, place: str) -> Unresolved:
+    if not isinstance(data, str) or data not in set(Unresolved):
+        raise _MalformedError(f"{place} is “{data}”; it must be one of {', '.join(Unresolved)}.")
+    return Unresolved(data)
 
 
 def decode_equality(data: object) -> dict[str, tuple[EqualityRule, ...]]:
@@ -200,11 +243,12 @@ def _entries(data: object, place: str) -> dict[str, str | None]:
 
 
 def _reference(data: Json, place: str, depth: int) -> Rule:
-    body = _object(data, place, {"of", "entities"}, set())
+    body = _object(data, place, {"of", "entities"}, {"by", "unresolved"})
     entities = body["entities"]
     if not (isinstance(entities, list) and all(isinstance(entity, str) for entity in entities)):
         raise _MalformedError(f"{place}.entities must be a list of names.")
-    return Reference(_rule(body["of"], f"{place}.of", depth), tuple(entities))
+    policy = _policy(body["unresolved"], f"{place}.unresolved") if "unresolved" in body else None
+    return Reference(_rule(body["of"], f"{place}.of", depth), tuple(entities), _text(body, "by", place), policy)
 
 
 def _address(data: Json, place: str, depth: int) -> Rule:

@@ -11,33 +11,52 @@ from projects.mapping import findings
 from projects.mapping.conversion import Conversion, Fault
 from projects.mapping.expressions import Compiled, RuleFault, blank_as_null
 from projects.mapping.findings import ROW, SOURCE_ID, TEXT, VALUE
-from projects.mapping.specification import ObjectMapping
-from projects.mapping.transformed import FINDINGS, RECORD_ID, RECORD_PART, SKIPPED, UNRESOLVED, Transformed, stacked
+from projects.mapping.references import Lookup, ambiguous, left_open, looked_up, unresolved
+from projects.mapping.specification import ObjectMapping, Unresolved
+from projects.mapping.transformed import (
+    FINDINGS,
+    RECORD_ID,
+    RECORD_PART,
+    SKIPPED,
+    UNRESOLVED,
+    Transformed,
+    stacked,
+)
 
 
 @dataclass(frozen=True, slots=True)
 class ReferenceUse:
-    """A target field that needs the target id of a record of one of the source ``entities``."""
+    """A target field that needs the target id of a record of one of the source ``entities``.
+
+    ``required``: the target takes no record without it. ``policy`` says what becomes of one whose parent is not there.
+    """
 
     field: str
     entities: tuple[str, ...]
     required: bool
+    policy: Unresolved = Unresolved.BLANK
 
 
 @dataclass(frozen=True, slots=True)
 class TargetField:
     """How one target field is filled. ``text`` reads the last stage's columns; for a reference it gives
-    the parent's source id, and ``otherwise`` a target id for records whose parent is blank."""
+    what names the parent (``by``), and ``otherwise`` a target id for records whose parent is blank."""
 
     info: FieldInfo
     text: Compiled
     conversion: Conversion
     entities: tuple[str, ...] = ()
     otherwise: Compiled | None = None
+    by: str = ""
+    policy: Unresolved = Unresolved.BLANK
 
     @property
     def name(self) -> str:
         return self.info.name
+
+    @property
+    def lookups(self) -> tuple[Lookup, ...]:
+        return tuple(Lookup(entity, self.by) for entity in self.entities)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +82,8 @@ class _Page:
         return pl.concat(rows).unique() if rows else pl.Series(dtype=pl.UInt32)
 
     def waiting(self) -> pl.Series:
-        """The rows with an unresolved required reference."""
-        rows = [found.filter("required")[ROW] for found in self.unresolved]
+        """The rows that are not written before a parent is there."""
+        rows = [found.filter("waits")[ROW] for found in self.unresolved]
         return pl.concat(rows).unique() if rows else pl.Series(dtype=pl.UInt32)
 
 
@@ -90,13 +109,18 @@ class CompiledMapping:
     @property
     def references(self) -> tuple[ReferenceUse, ...]:
         return tuple(
-            ReferenceUse(target.name, target.entities, target.info.required)
+            ReferenceUse(target.name, target.entities, target.info.required, target.policy)
             for target in self.fields
             if target.entities
         )
 
+    @property
+    def lookups(self) -> Mapping[str, Lookup]:
+        """The ways in which parents are found, by name."""
+        return {lookup.name: lookup for target in self.fields for lookup in target.lookups}
+
     def parents(self, frame: pl.DataFrame) -> dict[str, pl.Series]:
-        """Per source entity the distinct source ids of parents that the records of a source frame name."""
+        """Per name of ``lookups`` the distinct values by which the records of a source frame name parents."""
         uses = [target for target in self.fields if target.entities]
         if not uses:
             return {}
@@ -104,13 +128,12 @@ class CompiledMapping:
         named = self._universal(self._prepared(frame), wanted).select(
             target.text.expr.alias(target.name) for target in uses
         )
-        entities = sorted({entity for target in uses for entity in target.entities})
         return {
-            entity: pl.concat([named[target.name] for target in uses if entity in target.entities])
+            name: pl.concat([named[target.name] for target in uses if lookup in target.lookups])
             .drop_nulls()
             .unique()
             .alias("source_id")
-            for entity in entities
+            for name, lookup in sorted(self.lookups.items())
         }
 
     def parent_ids(self, frame: pl.DataFrame) -> pl.DataFrame:
@@ -125,9 +148,10 @@ class CompiledMapping:
     def apply(self, frame: pl.DataFrame, id_map: Mapping[str, pl.DataFrame]) -> Transformed:
         """The records of a source frame as target rows.
 
-        ``id_map`` gives per source entity a frame ``source_id``, ``target_id`` (text, one row per source
-        id); an entity that is not there knows no ids. Raises InputInvalid where a formula fails on a value
-        in a way that trying it out did not show (a number beyond 38 digits).
+        ``id_map`` gives per name of ``lookups`` a frame ``source_id`` (what names the parent), ``target_id`` (text,
+        one row per name), and where parents may share a name ``candidates``: the target ids of those that do, in which
+        case ``target_id`` is null. A look-up that is not there knows no parents. Raises InputInvalid where a formula
+        fails on a value in a way that trying it out did not show (a number beyond 38 digits).
         """
         try:
             return self._applied(frame, id_map)
@@ -222,14 +246,27 @@ class CompiledMapping:
             if not target.entities:
                 continue
             parent = texts[_text(position)]
-            found = _looked_up(parent, target.entities, id_map)
-            lost = parent.is_not_null() & found.is_null()
+            found, shared = looked_up(parent, target.lookups, id_map)
+            named = texts.select(ROW, SOURCE_ID, parent.alias(TEXT))
+            if shared.null_count() < len(shared):
+                page.findings.append(ambiguous(named, shared, target.name, target.entities))
+            lost = parent.is_not_null() & found.is_null() & shared.is_null()
             if lost.any():
-                page.unresolved.append(_unresolved(texts.filter(lost), position, target))
+                self._leave_open(named.filter(lost), target, page)
+                if target.policy is Unresolved.KEEP:
+                    found = found.zip_with(~lost, parent)
             if target.otherwise is not None:
                 found = found.zip_with(parent.is_not_null(), texts[_otherwise(position)])
             texts = texts.with_columns(parent.alias(_parent(position)), found.alias(_text(position)))
         return texts
+
+    def _leave_open(self, hit: pl.DataFrame, target: TargetField, page: _Page) -> None:
+        """Note the records whose parent is not there, and tell what their reference's policy makes of them."""
+        told = left_open(hit, target.name, target.entities, target.policy)
+        if told is not None:
+            page.findings.append(told)
+        if target.policy is not Unresolved.REJECT:
+            page.unresolved.append(unresolved(hit, target.name, target.lookups, target.policy))
 
     def _converted(self, texts: pl.DataFrame, page: _Page) -> pl.DataFrame:
         """The texts with a converted column beside each; faults and missing values become findings."""
@@ -324,28 +361,3 @@ def _careful(
     suspects = suspects.with_columns(target.conversion.careful(pl.col(TEXT)).alias(VALUE))
     page.findings.append(findings.conversion_faults(suspects, target.name, target.conversion))
     return values.with_columns(values[name].scatter(doubtful.arg_true(), suspects[VALUE]))
-
-
-def _looked_up(parent: pl.Series, entities: Sequence[str], id_map: Mapping[str, pl.DataFrame]) -> pl.Series:
-    """The target ids of parents, in order; the first entity that knows an id wins."""
-    found = pl.Series([None], dtype=pl.String).extend_constant(None, max(len(parent) - 1, 0)).head(len(parent))
-    for entity in entities:
-        if entity not in id_map:
-            continue
-        known = id_map[entity].select(pl.col("source_id").alias("id"), "target_id")
-        joined = pl.DataFrame({"id": parent}).join(known, on="id", how="left", maintain_order="left")
-        if joined.height != len(parent):
-            raise ValueError(f"the id map of {entity} lists a source id twice")
-        found = found.zip_with(found.is_not_null(), joined["target_id"])
-    return found
-
-
-def _unresolved(records: pl.DataFrame, position: int, target: TargetField) -> pl.DataFrame:
-    return records.select(
-        ROW,
-        pl.col(SOURCE_ID).alias("source_id"),
-        pl.lit(target.name).alias("field"),
-        pl.lit(",".join(target.entities)).alias("entities"),
-        pl.col(_text(position)).alias("parent_id"),
-        pl.lit(target.info.required).alias("required"),
-    )

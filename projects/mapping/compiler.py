@@ -23,6 +23,7 @@ from projects.mapping.specification import (
     Reference,
     Rule,
     Template,
+    Unresolved,
 )
 from projects.mapping.transformed import Transformed
 
@@ -54,18 +55,18 @@ class _Job:
 
 @dataclass(frozen=True, slots=True)
 class _First:
-    """The first half, compiled: universal field → its text and, for references, the source entities."""
+    """The first half, compiled: universal field → its text and, for references, how they are looked up."""
 
     fields: Mapping[str, Compiled]
-    entities: Mapping[str, tuple[str, ...]]
+    references: Mapping[str, Reference]
 
 
 @dataclass(frozen=True, slots=True)
 class _Split:
-    """A target rule that is a reference: the parent's id, the entities to look in, the value for blank."""
+    """A target rule that is a reference: what names the parent, how it is looked up, the value for blank."""
 
     of: Rule
-    entities: tuple[str, ...]
+    reference: Reference
     otherwise: Rule | None = None
 
 
@@ -80,6 +81,7 @@ def compile_mapping(
     _check_outline(job)
     first = _first_half(job)
     fields = _target_fields(job, first)
+    _check_policies(job, fields)
     where = _condition(job, mapping.where, _source_scope(job))
     where_universal = _condition(job, mapping.where_universal, _middle_scope(job, first))
     if job.problems:
@@ -104,9 +106,18 @@ def _check_outline(job: _Job) -> None:
         job.report(name, "Several rules fill it; keep one.")
     for name in _doubled(rule.target for rule in mapping.to_universal):
         job.report(name, "Several rules fill this universal field; keep one.")
+    _check_match(job, filled)
     for info in target.fields:
         if info.required and info.name not in filled:
             job.report(info.name, "The target requires a value and no rule fills it.")
+
+
+def _check_match(job: _Job, filled: list[str]) -> None:
+    for name in job.mapping.match:
+        if name not in filled:
+            job.report(name, "Records are to be matched by it and no rule fills it.")
+        if name == job.mapping.key:
+            job.report(name, "It carries our external id; records that are new to us are matched by other fields.")
 
 
 def _doubled(names: Iterable[str]) -> list[str]:
@@ -125,7 +136,7 @@ def _middle_scope(job: _Job, first: _First | None) -> Scope:
     if first is None:
         return _source_scope(job)
     origin = f"The first half of the mapping fills no universal field of {job.mapping.universal} so named: it"
-    return Scope(origin, frozenset(first.fields), frozenset(first.entities), job.value_maps)
+    return Scope(origin, frozenset(first.fields), frozenset(first.references), job.value_maps)
 
 
 def _first_half(job: _Job) -> _First | None:
@@ -133,25 +144,25 @@ def _first_half(job: _Job) -> _First | None:
         return None
     known = universal.OBJECTS.get(job.mapping.universal)
     compiled: dict[str, Compiled] = {}
-    entities: dict[str, tuple[str, ...]] = {}
+    references: dict[str, Reference] = {}
     for rule in job.mapping.to_universal:
         if known is not None and rule.target not in known.names:
             job.report(rule.target, f"The universal object “{job.mapping.universal}” has no such field.")
         body = rule.rule
         if isinstance(body, Reference):
-            entities[rule.target] = _checked_entities(job, rule.target, body.entities)
+            references[rule.target] = _checked(job, rule.target, body)
             body = body.of
         result = job.rule(rule.target, body, _source_scope(job))
         compiled[rule.target] = result or Compiled(pl.lit(None, dtype=pl.String))
-    return _First(compiled, entities)
+    return _First(compiled, references)
 
 
-def _checked_entities(job: _Job, name: str, entities: tuple[str, ...]) -> tuple[str, ...]:
-    if not entities or not all(entities):
+def _checked(job: _Job, name: str, reference: Reference) -> Reference:
+    if not reference.entities or not all(reference.entities):
         job.report(name, "The reference names no entity to look in.")
-    if any("," in entity for entity in entities):
+    if any("," in entity for entity in reference.entities):
         job.report(name, "The reference names an entity with a comma in its name.")
-    return entities
+    return reference
 
 
 def _target_fields(job: _Job, first: _First | None) -> list[TargetField]:
@@ -197,17 +208,24 @@ def _writes_json(text: Compiled, rule: Rule, first: _First | None) -> bool:
 
 def _as_reference(rule: Rule, first: _First | None) -> _Split | None:
     match rule:
-        case Reference(of, entities):
-            return _Split(of, entities)
-        case Field(name) if first is not None and name in first.entities:
-            return _Split(rule, first.entities[name])
+        case Reference(of):
+            return _Split(of, rule)
+        case Field(name) if first is not None and name in first.references:
+            return _Split(rule, first.references[name])
         case Default(of, otherwise):
             inner = _as_reference(of, first)
             if inner is not None and inner.otherwise is None:
-                return _Split(inner.of, inner.entities, otherwise)
+                return _Split(inner.of, inner.reference, otherwise)
             return None
         case _:
             return None
+
+
+def _check_policies(job: _Job, fields: list[TargetField]) -> None:
+    references = {target.name for target in fields if target.entities}
+    for name in job.mapping.unresolved:
+        if name not in references:
+            job.report(name, "It has a policy for parents that are not there, and is no reference.")
 
 
 def _reference_field(job: _Job, first: _First | None, info: FieldInfo, split: _Split) -> TargetField | None:
@@ -215,8 +233,20 @@ def _reference_field(job: _Job, first: _First | None, info: FieldInfo, split: _S
     unrestricted = Scope(scope.origin, scope.fields, frozenset(), scope.value_maps)
     text = job.rule(info.name, split.of, unrestricted)
     otherwise = job.rule(info.name, split.otherwise, scope) if split.otherwise is not None else None
-    entities = _checked_entities(job, info.name, split.entities)
-    return TargetField(info, text, conversion(info), entities, otherwise) if text is not None else None
+    reference = _checked(job, info.name, split.reference)
+    if text is None:
+        return None
+    policy = _policy(job, info, reference)
+    return TargetField(info, text, conversion(info), reference.entities, otherwise, reference.by, policy)
+
+
+def _policy(job: _Job, info: FieldInfo, reference: Reference) -> Unresolved:
+    """What becomes of a record whose parent is not there. A field that the target requires is never left blank,
+    and a record is not looked for in the target by a parent that is not known."""
+    asked = job.mapping.unresolved.get(info.name, reference.unresolved)
+    if asked in (None, Unresolved.DROP) and (info.required or info.name in job.mapping.match):
+        return Unresolved.WAIT
+    return asked or Unresolved.BLANK
 
 
 def _check_constant(job: _Job, target: TargetField) -> None:

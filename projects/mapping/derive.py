@@ -1,7 +1,7 @@
 """Mappings nobody has to write: mirrors, moves between like schemas, and the packaged halves joined."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from connectors.clients.postgresql_mirror import mirror_names, table_name
 from connectors.types import EntitySchema, FieldInfo, FieldType
@@ -158,9 +158,9 @@ def _pruned(rule: Rule, provided: frozenset[str]) -> Rule | None:
         case Mapped(of, entries, name, unknown):
             inner = _pruned(of, provided)
             return Mapped(inner, entries, name, unknown) if inner is not None else None
-        case Reference(of, entities):
+        case Reference(of):
             inner = _pruned(of, provided)
-            return Reference(inner, entities) if inner is not None else None
+            return replace(rule, of=inner) if inner is not None else None
         case _:
             read = _fields_read(rule)
             return rule if not read or read & provided else None

@@ -70,18 +70,43 @@ class Mapped:
     unknown: Unknown = Unknown.REJECT
 
 
+class Unresolved(StrEnum):
+    """What becomes of a record whose parent is not in the target yet. But for ``REJECT`` it stays due, with the
+    parent's status as its reason, and is completed by itself once the parent is there."""
+
+    WAIT = "wait"
+    """It is not written before."""
+    BLANK = "blank"
+    """It is written with the field blank. What happens unasked where the target does not require the field."""
+    DROP = "drop"
+    """It is written without the field, with a note."""
+    KEEP = "keep"
+    """It is written with the value as it came, with a note."""
+    REJECT = "reject"
+
+
+KEY = "#key"
+"""As ``Reference.by``: the value is the parent's external id in the target."""
+
+
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """The target id of the record that ``of`` names, found through the id map of ``entities``.
+    """The target id of the record that ``of`` names, among the records of ``entities``.
 
-    ``entities`` are source entities; a polymorphic reference lists several and the first that knows the
-    id wins (ids of one platform do not collide). It stands alone, or as the ``of`` of a target rule's
-    ``Default``. In the first half it marks a universal field, and the target field that takes that
-    field over becomes the reference.
+    ``entities`` are source entities; a polymorphic reference lists several. ``by`` says what ``of`` gives: the
+    parent's source id (blank; the first entity that knows it wins, for ids of one platform do not collide), its
+    external id (``KEY``), or the value of the target field ``by`` of the parent, like its name. ``unresolved`` is
+    the policy for a parent that is not there; without one the record waits where the target requires the field, and
+    is written with the field blank (``BLANK``) where it does not.
+
+    It stands alone, or as the ``of`` of a target rule's ``Default``. In the first half it marks a universal field,
+    and the target field that takes that field over becomes the reference.
     """
 
     of: "Rule"
     entities: tuple[str, ...]
+    by: str = ""
+    unresolved: Unresolved | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +138,8 @@ class ObjectMapping:
     ``where_universal`` does the same over the universal fields. ``universal`` names the middle object,
     blank where ``to_universal`` is empty and ``to_target`` reads the source fields directly. ``equality``
     gives for target fields the rules of reading back in place of those their types bring; blank for exactly.
+    ``match`` are the target fields by which a record that is new to us is looked for in the target; ``unresolved``
+    gives policies to references by their target field, over those of their rules.
     """
 
     source_entity: str
@@ -126,6 +153,8 @@ class ObjectMapping:
     where: Formula | None = None
     where_universal: Formula | None = None
     equality: Mapping[str, tuple[EqualityRule, ...]] = field(default_factory=dict)
+    match: tuple[str, ...] = ()
+    unresolved: Mapping[str, Unresolved] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

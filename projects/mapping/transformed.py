@@ -9,8 +9,8 @@ FINDINGS = pl.Schema(
     {name: pl.String() for name in ("source_id", "part", "field", "value", "rule", "message", "severity")}
 )
 UNRESOLVED = pl.Schema(
-    {"source_id": pl.String(), "part": pl.String(), "field": pl.String(), "entities": pl.String()}
-    | {"parent_id": pl.String(), "required": pl.Boolean()}
+    {name: pl.String() for name in ("source_id", "part", "field", "entities", "by", "parent_id")}
+    | {"waits": pl.Boolean()}
 )
 SKIPPED = pl.Schema({name: pl.String() for name in ("source_id", "part", "reason")})
 
@@ -25,10 +25,11 @@ VALUE_CHARACTERS = 200
 @dataclass(frozen=True, slots=True)
 class Transformed:
     """One page after the mapping. Each record of the page is in exactly one of ``rows``, ``rejected``
-    (an error finding), ``waiting`` (a required reference whose parent is not there yet) and ``skipped``.
+    (an error finding), ``waiting`` (not to be written before a parent is there) and ``skipped``.
 
     ``rows``: ``RECORD_ID``, ``RECORD_PART`` (text), then the target fields in the target's types; a reference
-    that is optional and unresolved is null there and listed in ``unresolved``. ``waiting`` has the same
+    whose parent is not there is listed in ``unresolved`` and null, unless its policy keeps the value that came.
+    ``unresolved`` says by what (``by``) the parent was looked for among the ``entities``. ``waiting`` has the same
     columns. ``findings`` has the columns of ``FINDINGS``; notes tell what was changed on the way, errors
     keep a record out. A record without identity has a finding with a null ``source_id`` and its place on
     the page as ``value``.

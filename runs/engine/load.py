@@ -6,11 +6,13 @@ intent behind; whoever claims the chunk next sends the same records again, which
 harmless, and still tells created from updated by the committed before-images.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass, fields
 
 import polars as pl
 
 from connectors.types import Outcome
+from projects.mapping.specification import Unresolved
 from runs import leases, ledger, payload
 from runs.choices import RecordState
 from runs.crash_points import CrashPoint, reached
@@ -63,7 +65,7 @@ def bring(session: Session, bench: Bench, lease: Lease, chunk: Chunk, frame: pl.
     ``key`` is the idempotency key of this write; where the chunk has it already, an earlier try may have sent it.
     """
     mapped = transform(bench, frame)
-    refusals = _named(mapped.transformed.findings, chunk)
+    refusals = _named(_with_status(bench, mapped.transformed.findings), chunk)
     usable, clashes = _unique_keys(bench, mapped.records)
     deferred = _deferred(bench, mapped)
     known = ledger.known(bench.place, usable["source_id"])
@@ -123,19 +125,39 @@ def _deferred(bench: Bench, mapped: Mapped) -> pl.DataFrame:
     if not unresolved.height:
         return pl.DataFrame(schema={"source_id": pl.String, "reason": pl.String})
     named = {name for entities in unresolved["entities"].unique() for name in entities.split(",")}
-    objects = sorted({pk for name in named for pk in bench.parents.get(name, ())})
-    standing = bench.standing(objects, unresolved["parent_id"].unique())
-    parent = pl.col("parent_id").replace_strict(standing, default=None, return_dtype=pl.String)
-    why = (
-        pl.when(parent.is_null()).then(pl.lit("which has not come from the source"))
-        .when(parent == RecordState.REJECTED).then(pl.lit("which was rejected"))
-        .when(parent == RecordState.SKIPPED).then(pl.lit("which was skipped"))
-        .otherwise(pl.lit("which is not in the target yet"))
-    )  # fmt: skip
+    parent = _status(bench, named, unresolved["parent_id"])
+    why = pl.when(pl.col("by") != "").then(pl.lit("which is not in the target")).otherwise(parent)
     entities = pl.col("entities").str.replace_all(",", " or ")
     sentence = pl.format("{} waits for {} {}, {}.", "field", entities, "parent_id", why)
     reasons = unresolved.select("source_id", sentence.alias("reason"))
     return reasons.unique("source_id", keep="first", maintain_order=True)
+
+
+def _status(bench: Bench, entities: Collection[str], parents: pl.Series) -> pl.Expr:
+    """Why the parent that the column ``parent_id`` names by source id is not there."""
+    objects = sorted({pk for name in entities for pk in bench.parents.get(name, ())})
+    standing = bench.standing(objects, parents.unique())
+    state = pl.col("parent_id").replace_strict(standing, default=None, return_dtype=pl.String)
+    return (
+        pl.when(state.is_null()).then(pl.lit("which has not come from the source"))
+        .when(state == RecordState.REJECTED).then(pl.lit("which was rejected"))
+        .when(state == RecordState.SKIPPED).then(pl.lit("which was skipped"))
+        .otherwise(pl.lit("which is not in the target yet"))
+    )  # fmt: skip
+
+
+def _with_status(bench: Bench, findings: pl.DataFrame) -> pl.DataFrame:
+    """The findings of references that refuse a record for its parent, with where that parent stands."""
+    uses = {use.field: use.entities for use in bench.compiled.references if use.policy is Unresolved.REJECT}
+    hit = (pl.col("rule") == "unresolved_reference") & pl.col("field").is_in(list(uses))
+    if not uses or not findings.select(hit.any()).item():
+        return findings
+    named = {name for entities in uses.values() for name in entities}
+    found = findings.with_columns(pl.col("value").alias("parent_id"))
+    status = _status(bench, named, found.filter(hit)["parent_id"])
+    head = pl.col("message").str.replace(r", which is not in the target\.$", ", ")
+    told = pl.when(hit).then(pl.concat_str(head, status, pl.lit("."))).otherwise("message")
+    return found.with_columns(told.alias("message")).select(findings.columns)
 
 
 def _split(records: pl.DataFrame, known: pl.DataFrame, deferred: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:

@@ -3,6 +3,7 @@
 from dataclasses import fields
 
 import polars as pl
+from django.db import transaction
 
 from runs import ledger, payload
 from runs.choices import RecordState
@@ -29,5 +30,15 @@ def relink(session: Session, lease: Lease) -> None:
     earlier = {field.name: getattr(chunk, field.name) for field in fields(Counts)} | {"deferred": 0}
     total = {name: count + getattr(landing.counts, name) for name, count in earlier.items()}
     reached(CrashPoint.RELINK_SENT)
-    ledger.record(lease, bench.place, landing.outcomes, landing.findings, Counts(**total), relinked=waiting)
+    with transaction.atomic():
+        ledger.record(lease, bench.place, landing.outcomes, landing.findings, Counts(**total), relinked=waiting)
+        if _arrived(known, landing.outcomes):
+            ledger.relink_again(session.run.pk)
     reached(CrashPoint.RELINK_RECORDED)
+
+
+def _arrived(known: pl.DataFrame, outcomes: pl.DataFrame) -> bool:
+    """Whether a record has its place in the target now that had none before: others may have waited for it."""
+    placed = known.filter(pl.col("target_id").is_not_null())["source_id"]
+    landed = outcomes.filter(pl.col("target_id").is_not_null())["source_id"]
+    return not landed.is_in(placed.implode()).all()

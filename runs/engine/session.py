@@ -22,9 +22,11 @@ from projects.mapping.specification import ObjectMapping
 from projects.models import OnConflict
 from projects.services import value_maps
 from runs import ledger
-from runs.engine.journal import ChunkJournal
+from runs.engine import parents
 from runs.heartbeat import Heartbeat, WaitingClock
 from runs.leases import Lease
+from runs.engine.journal import ChunkJournal
+from runs.engine.parents import Parents
 from runs.ledger import Place
 from runs.models import Run, Step
 
@@ -40,6 +42,10 @@ class Bench:
     """Source entity → ids of the project objects whose id map resolves references to it."""
     keeps_edits: bool
     """Whether an edit that somebody made in the target outweighs a change of the source."""
+    finder: Parents
+    """Finds parents that are not named by their source ids."""
+    id_field: str
+    """The target's own field for the id of a record."""
     alterations: frozenset[Alteration] = frozenset()
     """What the target does to values by itself."""
 
@@ -114,13 +120,13 @@ class Session(AbstractContextManager["Session"]):
 
     def _set_up(self, step: Step) -> Bench:
         mapping = codec.decode(step.mapping)
-        compiled = compile_mapping(
-            mapping, schema_from_json(step.source_schema), schema_from_json(step.target_schema), self._value_maps
-        )
+        target_schema = schema_from_json(step.target_schema)
+        compiled = compile_mapping(mapping, schema_from_json(step.source_schema), target_schema, self._value_maps)
         place = Place(self.run.project_id, step.object_id, self.run.pk, step.pk, mapping.part)
         keeps_edits = step.object.on_conflict != OnConflict.SOURCE
         altered = registry.target_class(self.run.project.target.platform).capabilities.alters
-        return Bench(place, mapping, compiled, self._objects_by_entity, keeps_edits, altered)
+        finder, id_field = Parents(lambda: self.target, self._places_by_entity), target_schema.entity.id_field
+        return Bench(place, mapping, compiled, self._objects_by_entity, keeps_edits, finder, id_field, altered)
 
     @cached_property
     def _value_maps(self) -> Mapping[str, Mapping[str, str | None]]:
@@ -131,6 +137,16 @@ class Session(AbstractContextManager["Session"]):
         found: dict[str, tuple[int, ...]] = {}
         for pk, entity in self.run.project.project_objects.values_list("pk", "source_entity"):
             found[entity] = (*found.get(entity, ()), pk)
+        return found
+
+    @cached_property
+    def _places_by_entity(self) -> Mapping[str, tuple[parents.Place, ...]]:
+        found: dict[str, tuple[parents.Place, ...]] = {}
+        for entity, there, key in self.run.project.project_objects.values_list(
+            "source_entity", "target_entity", "key"
+        ).order_by("pk"):
+            place = parents.Place(there, key)
+            found[entity] = (*found.get(entity, ()), *(() if place in found.get(entity, ()) else (place,)))
         return found
 
     def __exit__(self, *error: object) -> None:

@@ -53,4 +53,10 @@ def _identities(bench: Bench, rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def _id_map(bench: Bench, parents: Mapping[str, pl.Series]) -> dict[str, pl.DataFrame]:
-    return {entity: bench.id_map(bench.parents.get(entity, ()), ids) for entity, ids in parents.items()}
+    lookups = bench.compiled.lookups
+    return {
+        name: bench.finder.find(lookups[name], values)
+        if lookups[name].by
+        else bench.id_map(bench.parents.get(name, ()), values)
+        for name, values in parents.items()
+    }

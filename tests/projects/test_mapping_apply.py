@@ -105,7 +105,15 @@ def test_references_resolve_through_the_id_maps_in_order() -> None:
     result = mapping.apply(page, {"User": id_map(u1="11"), "Group": id_map(g1="22", u1="99")})
     assert result.rows["x"].to_list() == ["11", "22", None, None]
     assert result.unresolved.to_dicts() == [
-        {"source_id": "3", "part": "", "field": "x", "entities": "User,Group", "parent_id": "u9", "required": False}
+        {
+            "source_id": "3",
+            "part": "",
+            "field": "x",
+            "entities": "User,Group",
+            "by": "",
+            "parent_id": "u9",
+            "waits": False,
+        }
     ]
 
 
