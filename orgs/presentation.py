@@ -41,7 +41,9 @@ def _left(left: int, total: int) -> str:
     return f"{left:,} of {total:,} left{share}"
 
 
-def _figure(value: float) -> str:
+def _figure(value: float | list[str]) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(_words, value)) or "none"
     return f"{value:,}" if value else "no limit of its own"
 
 

@@ -328,7 +328,7 @@ def _probe(org: Org) -> _Finding:
     for role, opener in openers:
         with opener(org) as connector:
             identity = connector.check()
-            capabilities[role] = asdict(connector.capabilities)
+            capabilities[role] = _storable(asdict(connector.capabilities))
     return _Finding(
         OrgStatus.ACTIVE,
         found={
@@ -338,6 +338,11 @@ def _probe(org: Org) -> _Finding:
             "limits": {name: list(pair) for name, pair in identity.limits.items()},
         },
     )
+
+
+def _storable(declared: Mapping[str, Any]) -> dict[str, Any]:
+    """Capabilities as JSON has them: sets as sorted lists."""
+    return {name: sorted(value) if isinstance(value, frozenset) else value for name, value in declared.items()}
 
 
 # --- Files ----------------------------------------------------------------------------------------------------
