@@ -35,7 +35,9 @@ def create_project(customer: Customer, name: str, *, source: Org, target: Org, m
 def describe(org: Org, entity: str, connector: Connector) -> EntitySchema:
     """The entity as the system describes it now, kept as our definition of it."""
     schema = connector.describe(entity)
-    ObjectDefinition.objects.update_or_create(org=org, entity=entity, defaults={"schema": schema_to_json(schema)})
+    ObjectDefinition.objects.update_or_create(
+        org=org, entity=entity, defaults={"schema": schema_to_json(schema), "stamp": "", "checked_at": None}
+    )
     return schema
 
 
