@@ -10,6 +10,7 @@ class RunKind(models.TextChoices):
     DELTA = "delta", "Delta"
     RETRY = "retry", "Retry"
     ROLLBACK = "rollback", "Rollback"
+    DRY_RUN = "dry_run", "Dry run"
 
 
 class RunState(models.TextChoices):

@@ -255,6 +255,26 @@ def record(
         _replace_findings(place, chunk.id, Finding.Phase.LOAD, findings, of=relinked)
 
 
+def rehearsed(
+    chunk: Lease, place: Place, findings: pl.DataFrame, counts: Counts, *, relinked: pl.Series | None = None
+) -> None:
+    """As ``record``, of a dry run: where the records stand does not change. In the caller's transaction."""
+    _settle_loaded(chunk, counts, pl.Series(dtype=pl.String), relinked=relinked)
+    _replace_findings(place, chunk.id, Finding.Phase.LOAD, findings, of=relinked)
+
+
+def any_target_id(project_id: int, object_ids: Sequence[int]) -> str | None:
+    """The target id of some record of these objects; None where none is in the target."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """SELECT target_id FROM runs_trackedrecord
+                WHERE project_id = %s AND object_id = ANY(%s) AND target_id IS NOT NULL LIMIT 1""",
+            [project_id, list(object_ids)],
+        )
+        row = cursor.fetchone()
+    return row[0] if row else None
+
+
 def undone(
     chunk: Lease,
     place: Place,

@@ -11,6 +11,7 @@ from django.utils.functional import cached_property
 from orgs.sealing import register_sealed_column
 from orgs.visibility import VisibleManager
 from runs.choices import OPEN, ChunkState, ConflictState, EventLevel, RecordState, RunKind, RunState, StepTask
+from runs.forecast_models import DryRun, Prediction, RunEstimate  # noqa: F401 - Django looks for models here
 from runs.payload import BEFORE, CHILDREN, PAYLOAD
 
 

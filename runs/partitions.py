@@ -1,4 +1,5 @@
-"""The partitions of the big tables: tracked records by project, the contents of chunks by project and month.
+"""The partitions of the big tables: tracked records by project, the contents of chunks by project and month,
+predictions by project and dry run.
 
 Erasing a project, or passing its retention date, is a dropped table instead of millions of deleted rows.
 Partitions are made apart and then attached, which does not wait for whoever reads the table just now. Why
@@ -13,6 +14,7 @@ from psycopg.errors import LockNotAvailable
 
 RECORDS = "runs_trackedrecord"
 CONTENTS = "runs_chunkcontent"
+PREDICTIONS = "runs_prediction"
 PATIENCE_SECONDS = 10
 """How long a drop waits for those who use the table; everybody else would queue behind it."""
 
@@ -34,8 +36,20 @@ def ensure_month(project_id: int, month: date) -> None:
         _attach(_of_project(CONTENTS, project_id), _of_month(project_id, month), sql.Literal(month))
 
 
+def ensure_dry_run(project_id: int, run_id: int) -> None:
+    """Have a partition for the predictions of a dry run."""
+    _ensure(PREDICTIONS, project_id, then_by="run_id")
+    _attach(_of_project(PREDICTIONS, project_id), _of_dry_run(project_id, run_id), sql.Literal(run_id))
+
+
+def drop_dry_run(project_id: int, run_id: int) -> None:
+    """Forget the predictions of a dry run. Raises PartitionBusy."""
+    _drop(_of_dry_run(project_id, run_id))
+
+
 def drop_project(project_id: int) -> None:
-    """Forget every tracked record and all contents of the project. Raises PartitionBusy."""
+    """Forget every tracked record, all contents and all predictions of the project. Raises PartitionBusy."""
+    _drop(_of_project(PREDICTIONS, project_id))
     _drop(_of_project(RECORDS, project_id))
     _drop(_of_project(CONTENTS, project_id))
 
@@ -51,6 +65,10 @@ def _of_project(table: str, project_id: int) -> str:
 
 def _of_month(project_id: int, month: date) -> str:
     return f"{_of_project(CONTENTS, project_id)}_{month:%Y%m}"
+
+
+def _of_dry_run(project_id: int, run_id: int) -> str:
+    return f"{_of_project(PREDICTIONS, project_id)}_r{run_id}"
 
 
 def _ensure(table: str, project_id: int, *, then_by: str = "") -> None:

@@ -23,7 +23,7 @@ from projects.ordering import OrderImpossible
 from runs import events, leases, transitions
 from runs.choices import EventLevel, RunKind, RunState
 from runs.crash_points import CrashPoint, reached
-from runs.engine import retry, rollback
+from runs.engine import dry_run, retry, rollback
 from runs.engine.extract import extract
 from runs.engine.finish import finish
 from runs.engine.load import load
@@ -62,7 +62,7 @@ def advance(run_id: int, *, stop: Callable[[], bool], place: Lease | None = None
 
     Raises only where our own database is out of reach; leases then expire and others go on.
     """
-    with Session(run_id, place) as session:
+    with dry_run.session_of(run_id, place) as session:
         while settle(run_id):
             work = next_work(run_id)
             if work is None:
@@ -121,12 +121,16 @@ class Pipeline:
     load: Callable[[Session, Lease], None]
     relink: Callable[[Session, Lease], None]
     reconcile: Callable[[Session, Lease], None]
+    finish: Callable[[Session, Lease], None] = finish
 
 
 PIPELINES = {
     RunKind.LOAD: Pipeline(plan, extract, load, relink, reconcile),
     RunKind.DELTA: Pipeline(plan, extract, load, relink, reconcile),
     RunKind.RETRY: Pipeline(plan, retry.gather, load, relink, reconcile),
+    RunKind.DRY_RUN: Pipeline(
+        dry_run.plan, dry_run.extract, dry_run.load, dry_run.relink, dry_run.reconcile, dry_run.finish
+    ),
     RunKind.ROLLBACK: Pipeline(rollback.plan, rollback.gather, rollback.undo, rollback.undo_again, rollback.prove),
 }
 
@@ -146,7 +150,7 @@ def _do(session: Session, work: Work, stop: Callable[[], bool]) -> None:
         case Task.RECONCILE:
             pipeline.reconcile(session, work.lease)
         case Task.FINISH:
-            finish(session, work.lease)
+            pipeline.finish(session, work.lease)
 
 
 def _extract(pipeline: Pipeline, session: Session, work: Work, stop: Callable[[], bool]) -> None:

@@ -14,13 +14,21 @@ from runs.leases import Lease
 from runs.models import Step
 
 
-def extract(session: Session, lease: Lease, *, stop: Callable[[], bool]) -> bool:
+def whole(page: Page) -> Page:
+    return page
+
+
+def extract(
+    session: Session, lease: Lease, *, stop: Callable[[], bool], sample: Callable[[Page], Page] = whole
+) -> bool:
     """Read on from the step's cursor until the entity or the slice ends; true where the entity ended.
 
-    ``stop`` is asked after every page. Raises connector errors and LeaseLost; what was staged stays staged.
+    ``stop`` is asked after every page; of each ``sample`` is staged. Raises connector errors and LeaseLost; what was
+    staged stays staged.
     """
     step = Step.objects.get(pk=lease.id)
-    for page, watermark in pages(session, step, step.cursor):
+    for read, watermark in pages(session, step, step.cursor):
+        page = sample(read)
         ledger.stage(lease, page.frame, page.cursor, watermark=watermark)
         if page.cursor is None:
             return True

@@ -35,8 +35,8 @@ class Landing:
     """What became of the records: the ledger's outcome and finding frames, and the counts.
 
     ``outcomes`` leaves out records whose row already says where they stand; ``counts`` has all. ``fates`` are the
-    outcomes (one row per record, and ``count``: the name under which it was counted), and ``settled`` the
-    identities of those left out.
+    outcomes (one row per record, and ``count``: the name under which it was counted), and ``settled``
+    has ``source_id, part, count`` of those left out.
     """
 
     outcomes: pl.DataFrame
@@ -97,7 +97,7 @@ def bring(session: Session, bench: Bench, lease: Lease, chunk: Chunk, frame: pl.
     # A record repeated on the page is skipped once and landed once; how it landed is where it stands.
     fates = outcomes.unique(["source_id", "part"], keep="last", maintain_order=True)
     counts = _count(outcomes, settled, deferred)
-    return Landing(fates.select(OUTCOME_COLUMNS), findings, counts, fates, settled)
+    return Landing(fates.select(OUTCOME_COLUMNS), findings, counts, fates, _settled_fates(settled, deferred))
 
 
 def _named(findings: pl.DataFrame, chunk: Chunk) -> pl.DataFrame:
@@ -177,6 +177,13 @@ def _split(records: pl.DataFrame, known: pl.DataFrame, deferred: pl.DataFrame) -
 
 def _waiting_among(settled: pl.DataFrame, deferred: pl.DataFrame) -> pl.DataFrame:
     return settled.join(deferred, on="source_id", how="semi")
+
+
+def _settled_fates(settled: pl.DataFrame, deferred: pl.DataFrame) -> pl.DataFrame:
+    waits = pl.col("source_id").is_in(deferred["source_id"].implode())
+    return settled.select(
+        "source_id", "part", pl.when(waits).then(pl.lit("deferred")).otherwise(pl.lit("unchanged")).alias("count")
+    )
 
 
 def _before(
