@@ -23,6 +23,7 @@ from connectors.clients.postgresql import array_text, copy_frame
 from connectors.types import Cursor
 from runs import leases, partitions, payload
 from runs.choices import DUE, RecordState
+from runs.crash_points import CrashPoint, reached
 from runs.leases import Lease
 from runs.models import ChunkProof, Finding
 
@@ -180,6 +181,7 @@ def stage(step: Lease, frame: pl.DataFrame, cursor_after: Cursor | None, *, wate
                extracted_at = CASE WHEN %s THEN clock_timestamp() END, watermark = greatest(watermark, %s)""",
             [Jsonb(cursor_after), frame.height, cursor_after is None, watermark],
         )
+        reached(CrashPoint.STAGE_IN_TRANSACTION)
         if frame.height:
             with connection.cursor() as cursor:
                 cursor.execute(
@@ -192,6 +194,7 @@ def stage(step: Lease, frame: pl.DataFrame, cursor_after: Cursor | None, *, wate
                 )
                 chunk_id, project_id, month = cursor.fetchone()
                 keep(chunk_id, project_id, month, sealed)
+    reached(CrashPoint.STAGED)
 
 
 def keep(chunk_id: int, project_id: int, month: date, sealed: bytes) -> None:
@@ -251,6 +254,7 @@ def record(
     unsent = outcomes.filter(pl.col("hash").is_null() & (pl.col("state") != RecordState.DELETED))["source_id"]
     with transaction.atomic():
         _settle_loaded(chunk, counts, unsent, relinked=relinked)
+        reached(CrashPoint.RECORD_IN_TRANSACTION)
         track(place, chunk.id, outcomes)
         _replace_findings(place, chunk.id, Finding.Phase.LOAD, findings, of=relinked)
 
@@ -297,6 +301,7 @@ def undone(
     unsent = outcomes.filter(pl.col("state").is_in(held_back))["source_id"]
     with transaction.atomic(), connection.cursor() as cursor:
         _settle_loaded(chunk, counts, unsent, relinked=relinked)
+        reached(CrashPoint.UNDONE_IN_TRANSACTION)
         cursor.execute(
             """CREATE TEMP TABLE IF NOT EXISTS ledger_undone (source_id text, part text, state text, code text,
                reason text, gone boolean, target_id text, hash uuid, earlier bigint[], again boolean)"""
@@ -360,6 +365,7 @@ def verified(chunk: Lease, place: Place, verdict: Verdict, findings: pl.DataFram
                verified_at = clock_timestamp()""",
             [verdict.records, verdict.fields, verdict.missing, verdict.mismatches],
         )
+        reached(CrashPoint.VERIFY_IN_TRANSACTION)
         _replace_findings(place, chunk.id, Finding.Phase.VERIFY, findings)
         if proof:
             _prove(chunk.id, place, proof)
