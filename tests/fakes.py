@@ -210,6 +210,9 @@ class FakeTarget(Fake, Target):
     def keys(self, entity: str, *, key: str, prefix: str) -> Iterator[pl.Series]:
         yield pl.Series([name for name in self.world.rows[entity] if name.startswith(prefix)], dtype=pl.String)
 
+    def keys(self, entity: str, *, key: str, prefix: str) -> Iterator[pl.Series]:
+        yield pl.Series([name for name in self.world.rows[entity] if name.startswith(prefix)], dtype=pl.String)
+
     def delete(self, entity: str, target_ids: Sequence[str]) -> WriteResult:
         held = self.world.rows[entity]
         gone = {row["target_id"]: name for name, row in held.items() if row["target_id"] in set(target_ids)}

@@ -65,6 +65,15 @@ def count(session: SalesforceSession, sobject: SObject, *, key: str, prefix: str
     return SalesforceQuery(session, sobject.schema, ["Id"], [soql.begins_with(key, prefix)]).count()
 
 
+def keys(session: SalesforceSession, sobject: SObject, *, key: str, prefix: str) -> Iterator[pl.Series] | None:
+    """The values of ``key`` that ``count`` counts, page by page; None where the field knows no beginnings."""
+    info = _key_field(sobject, key)
+    if prefix and info.type is not FieldType.TEXT:
+        return None
+    query = SalesforceQuery(session, sobject.schema, [key], [soql.begins_with(key, prefix)])
+    return (page.frame[key] for page in query.rest_pages(None))
+
+
 def _key_field(sobject: SObject, key: str) -> FieldInfo:
     if key not in sobject.schema.names:
         entity = sobject.schema.entity.name

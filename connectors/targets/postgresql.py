@@ -44,6 +44,9 @@ SELECT current_database(), current_setting('server_version'), pg_is_in_recovery(
 """
 
 
+KEYS_AT_ONCE = 50_000
+
+
 class PostgresqlTarget(Target):
     """One connection, opened when first needed, kept between calls and replaced when it broke."""
 
@@ -160,6 +163,20 @@ class PostgresqlTarget(Target):
             )
             row = connection.execute(statement).fetchone()
         return int(row[0]) if row else None
+
+    def keys(self, entity: str, *, key: str, prefix: str) -> Iterator[pl.Series]:
+        """Within the tenant where there is one, in no order, by a cursor of the database."""
+        with self._session.connected() as connection:
+            table, _ = self._table(connection, entity)
+            [column] = self._columns(table, [key])
+            name = sql.Identifier(column.name)
+            statement = sql.SQL("SELECT t.{}::text FROM {} t WHERE {} AND starts_with(t.{}::text, {})").format(
+                name, table.relation, self._reach(table), name, sql.Literal(prefix)
+            )
+            with connection.transaction(), connection.cursor(name="keys") as cursor:
+                cursor.execute(statement)
+                while rows := cursor.fetchmany(KEYS_AT_ONCE):
+                    yield pl.Series([text for (text,) in rows], dtype=pl.String)
 
     def delete(self, entity: str, target_ids: Sequence[str]) -> WriteResult:
         """One transaction. A record others point at is rejected by a sentence that names their table."""

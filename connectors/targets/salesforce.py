@@ -5,7 +5,7 @@ to know: automation of the org (flows, triggers, validation and duplicate rules)
 Docs: https://developer.salesforce.com/docs/apis
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import polars as pl
@@ -51,6 +51,7 @@ class SalesforceTarget(Target):
         concurrency=5,
         # Moments lose their fraction, blank text is null, and blanks at the end of a text are taken off.
         alters=frozenset({Alteration.CUTS_TO_SECONDS, Alteration.BLANKS_TO_NULL, Alteration.TRIMS_TEXT}),
+        keeps_references=True,
     )
 
     def __init__(self, context: Context) -> None:
@@ -102,6 +103,10 @@ class SalesforceTarget(Target):
     def count(self, entity: str, *, key: str, prefix: str) -> int | None:
         """Exact among the records the connecting user sees; capitals count as small letters."""
         return salesforce_lookup.count(self._session, self._sobject(entity), key=key, prefix=prefix)
+
+    def keys(self, entity: str, *, key: str, prefix: str) -> Iterator[pl.Series] | None:
+        """Those of the records the connecting user sees."""
+        return salesforce_lookup.keys(self._session, self._sobject(entity), key=key, prefix=prefix)
 
     def delete(self, entity: str, target_ids: Sequence[str]) -> WriteResult:
         """Into the org's bin, from where they can be restored for about 15 days."""
