@@ -60,7 +60,10 @@ class Scope:
 
     @classmethod
     def of(cls, stored: Mapping[str, Any]) -> "Scope":
-        return cls(**{name: value if isinstance(value, bool) else tuple(value) for name, value in stored.items()})
+        values: dict[str, Any] = {
+            name: value if isinstance(value, bool) else tuple(value) for name, value in stored.items()
+        }
+        return cls(**values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,18 +186,33 @@ def stage(step: Lease, frame: pl.DataFrame, cursor_after: Cursor | None, *, wate
         )
         reached(CrashPoint.STAGE_IN_TRANSACTION)
         if frame.height:
-            with connection.cursor() as cursor:
-                cursor.execute(
-                    """INSERT INTO runs_chunk (run_id, step_id, project_id, month, sequence, records)
-                       SELECT s.run_id, s.id, r.project_id, date_trunc('month', r.created_at AT TIME ZONE 'UTC'),
-                              (SELECT coalesce(max(c.sequence) + 1, 0) FROM runs_chunk c WHERE c.step_id = s.id), %s
-                         FROM runs_step s JOIN runs_run r ON r.id = s.run_id WHERE s.id = %s
-                       RETURNING id, project_id, month""",
-                    [frame.height, step.id],
-                )
-                chunk_id, project_id, month = cursor.fetchone()
-                keep(chunk_id, project_id, month, sealed)
+            _insert_chunk(step.id, frame.height, sealed)
     reached(CrashPoint.STAGED)
+
+
+def stage_more(run: Lease, step_id: int, frames: Sequence[pl.DataFrame]) -> None:
+    """Commit chunks of a step that has been read, under the lease on the run. Raises LeaseLost."""
+    with transaction.atomic(), connection.cursor() as cursor:
+        leases.renew(run)
+        for frame in frames:
+            _insert_chunk(step_id, frame.height, payload.pack(frame, purpose=payload.PAYLOAD))
+        cursor.execute(
+            "UPDATE runs_step SET read = read + %s WHERE id = %s", [sum(frame.height for frame in frames), step_id]
+        )
+
+
+def _insert_chunk(step_id: int, records: int, sealed: bytes) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """INSERT INTO runs_chunk (run_id, step_id, project_id, month, sequence, records)
+               SELECT s.run_id, s.id, r.project_id, date_trunc('month', r.created_at AT TIME ZONE 'UTC'),
+                      (SELECT coalesce(max(c.sequence) + 1, 0) FROM runs_chunk c WHERE c.step_id = s.id), %s
+                 FROM runs_step s JOIN runs_run r ON r.id = s.run_id WHERE s.id = %s
+               RETURNING id, project_id, month""",
+            [records, step_id],
+        )
+        chunk_id, project_id, month = cursor.fetchone()
+        keep(chunk_id, project_id, month, sealed)
 
 
 def keep(chunk_id: int, project_id: int, month: date, sealed: bytes) -> None:

@@ -8,13 +8,17 @@ from runs.choices import ChunkState, EventLevel, RunKind, RunState
 from runs.crash_points import CrashPoint, reached
 from runs.engine.reconcile import Extras, extras
 from runs.engine.session import Session
+from runs.engine.waiting import bring_waiting
 from runs.evidence.summary import prove_step
 from runs.leases import Lease
 from runs.models import Chunk, Step
 
 
 def finish(session: Session, lease: Lease) -> None:
-    """End the run as completed, completed with record errors, or failed. Raises connector errors and LeaseLost."""
+    """End the run as completed, completed with record errors, or failed; go on with it where records that waited
+    can be completed now. Raises connector errors and LeaseLost."""
+    if bring_waiting(session, lease):
+        return
     steps = list(session.run.steps.all())
     undoing = session.run.kind == RunKind.ROLLBACK
     found = {step.pk: Extras(None) if undoing else extras(session, step) for step in steps}
