@@ -20,7 +20,6 @@ from psycopg.errors import UniqueViolation
 from psycopg.types.json import Jsonb
 
 from connectors.clients.postgresql import array_text, copy_frame
-from connectors.types import Cursor
 from runs import leases, partitions, payload
 from runs.choices import DUE, RecordState
 from runs.crash_points import CrashPoint, reached
@@ -170,7 +169,9 @@ def drop_contents(project_id: int, month: date) -> int:
         return int(cursor.rowcount)
 
 
-def stage(step: Lease, frame: pl.DataFrame, cursor_after: Cursor | None, *, watermark: datetime | None = None) -> None:
+def stage(
+    step: Lease, frame: pl.DataFrame, cursor_after: Mapping[str, Any] | None, *, watermark: datetime | None = None
+) -> None:
     """Commit one page: its chunk, and where reading continues. A crash neither loses nor repeats it.
 
     An empty page only moves the cursor. ``cursor_after`` None ends the extraction. ``watermark`` is the latest
@@ -315,7 +316,7 @@ def undone(
     it holds and without the chunks that were taken back, so that the earlier run can be taken back too. One that
     was there before us is not ours any more.
     """
-    held_back = (RecordState.CONFLICT, RecordState.DEFERRED)
+    held_back = (RecordState.CONFLICT, RecordState.DEFERRED, RecordState.GONE)
     unsent = outcomes.filter(pl.col("state").is_in(held_back))["source_id"]
     with transaction.atomic(), connection.cursor() as cursor:
         _settle_loaded(chunk, counts, unsent, relinked=relinked)

@@ -315,7 +315,9 @@ def _between(phases: list[str], noun: str, words: Mapping[str, str]) -> str:
 # Counting by state keeps the figures of a chunk that is being loaded again out of the bar.
 _LOADED = "c.state IN ('loaded', 'verified')"
 _BY_OBJECT = f"""
-SELECT s.id, s.object_id, s.mapping->>'source_entity', s.mapping->>'target_entity', s.expected,
+SELECT s.id, s.object_id,
+       (s.mapping->>'source_entity') || CASE WHEN s.task = 'delete' THEN ' (deletions)' ELSE '' END,
+       s.mapping->>'target_entity', s.expected,
        s.extracted_at IS NOT NULL, s.read, s.extra,
        coalesce(sum(c.records) FILTER (WHERE {_LOADED}), 0),
        coalesce(sum(c.records) FILTER (WHERE c.state = 'verified'), 0),

@@ -8,10 +8,11 @@ from typing import Any
 
 from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
+from django.db.models import F, Sum
 
 from projects.models import Project
-from runs import ledger, transitions
-from runs.choices import DUE, OPEN, UNDOABLE, RunKind, RunState
+from runs import events, ledger, transitions
+from runs.choices import DUE, OPEN, UNDOABLE, EventLevel, RunKind, RunState, StepTask
 from runs.ledger import Scope
 from runs.models import Chunk, Driver, Run, Step, TrackedRecord
 from runs.partitions import PartitionBusy
@@ -47,8 +48,9 @@ def _queue(project: Project, user: User | None, drivers: int, **given: Any) -> R
 def start_delta(project: Project, *, user: User | None = None, drivers: int = DRIVERS) -> Run:
     """Queue bringing what changed in the source since it was read last. Raises RunRefused where a run is open.
 
-    Where a platform cannot be asked for changes everything is read, and the hash finds them. What was refused
-    before and has not changed since is not read again: ``start_retry`` brings it.
+    Where a platform cannot be asked for changes everything is read, and the hash finds them. What is still due
+    from before is tried again from its staged source records, decided conflicts among it, and what was rolled
+    back is read again.
     """
     return _queue(project, user, drivers, kind=RunKind.DELTA)
 
@@ -118,6 +120,17 @@ def resume_run(run: Run) -> None:
     Step.objects.filter(run=run).update(attempts=0)
     Run.objects.filter(pk=run.pk).update(attempts=0)
     Driver.objects.filter(run=run).update(called_at=None)
+
+
+@transaction.atomic
+def allow_deletions(run: Run, *, user: User) -> None:
+    """Let a run that stopped for its deletions do just so many, once, and resume it. Raises RunRefused."""
+    stopped = Step.objects.filter(run=run, task=StepTask.DELETE, extracted_at=None, expected__isnull=False)
+    if run.state != RunState.FAILED or not stopped.update(deletes_allowed=F("expected")):
+        raise RunRefused(f"{run} did not stop for its deletions; there is nothing to allow.")
+    allowed = stopped.aggregate(number=Sum("deletes_allowed"))["number"]
+    events.tell(run.pk, f"{user.username} allowed {allowed:,} deletions.", level=EventLevel.WARNING)
+    resume_run(run)
 
 
 def _refused(run: Run, what: str) -> RunRefused:

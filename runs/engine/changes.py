@@ -7,6 +7,9 @@ import polars as pl
 from runs import events, ledger, payload
 from runs.choices import EventLevel, StepTask
 from runs.engine import deletions
+from runs.engine import load as load_step
+from runs.engine import reconcile as reconcile_step
+from runs.engine import relink as relink_step
 from runs.engine.extract import pages
 from runs.engine.session import Bench, Session
 from runs.leases import Lease
@@ -50,7 +53,7 @@ def _due(session: Session, lease: Lease, step: Step, stop: Callable[[], bool]) -
     """What was refused, waits, or was decided, from the source records that earlier runs staged. A record that
     this delta has just read is brought as it is now, and not as it was."""
     bench = session.bench(step.pk)
-    due = ledger.due(bench.place, Scope(), after_chunk=int(step.cursor[DUE]))
+    due = ledger.due(bench.place, Scope(), after_chunk=int((step.cursor or {})[DUE]))
     if due.height:
         due = due.filter(~pl.col("source_id").is_in(_read_now(bench, step).implode()))
     for chunk_id in due["chunk"].unique(maintain_order=True):
@@ -66,7 +69,7 @@ def _read_now(bench: Bench, step: Step) -> pl.Series:
     """The ids that this step has staged already."""
     identity = bench.mapping.identity
     frames = [
-        payload.unpack(Chunk.objects.defer(None).get(pk=pk).payload, purpose=payload.PAYLOAD).select(identity)
+        payload.unpack(Chunk.objects.get(pk=pk).payload, purpose=payload.PAYLOAD).select(identity)
         for pk in Chunk.objects.filter(step=step).values_list("pk", flat=True)
     ]
     return pl.concat([*frames, pl.DataFrame(schema={identity: pl.String})])[identity].drop_nulls()
@@ -75,7 +78,7 @@ def _read_now(bench: Bench, step: Step) -> pl.Series:
 def _staged(session: Session, bench: Bench, chunk_id: int, source_ids: pl.Series) -> pl.DataFrame:
     """The source records as they were staged; none where the mapping has since come to read another field:
     they stay due, and the run's log says what to do."""
-    chunk = Chunk.objects.defer(None).get(pk=chunk_id)
+    chunk = Chunk.objects.get(pk=chunk_id)
     frame = payload.unpack(chunk.payload, purpose=payload.PAYLOAD)
     identity = bench.mapping.identity
     missing = [name for name in bench.compiled.source_fields if name not in frame.columns]
@@ -90,3 +93,21 @@ def _staged(session: Session, bench: Bench, chunk_id: int, source_ids: pl.Series
         return frame.select(pl.lit(None, pl.String).alias(identity)).clear()
     chosen = frame.filter(pl.col(identity).is_in(source_ids.implode()))
     return chosen.select(bench.compiled.source_fields).unique(identity, keep="last", maintain_order=True)
+
+
+# --- What each task means for a delta: bringing records, or following deletions ---------------------------------
+def load(session: Session, lease: Lease) -> None:
+    """As ``load.load``, or as ``deletions.follow``. Raises connector errors and LeaseLost."""
+    (deletions.follow if _deletes(lease) else load_step.load)(session, lease)
+
+
+def relink(session: Session, lease: Lease) -> None:
+    (deletions.delete_again if _deletes(lease) else relink_step.relink)(session, lease)
+
+
+def reconcile(session: Session, lease: Lease) -> None:
+    (deletions.prove if _deletes(lease) else reconcile_step.reconcile)(session, lease)
+
+
+def _deletes(lease: Lease) -> bool:
+    return Chunk.objects.filter(pk=lease.id, step__task=StepTask.DELETE).exists()

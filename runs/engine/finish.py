@@ -4,7 +4,7 @@ from django.db import transaction
 from django.db.models import Sum
 
 from runs import leases, transitions
-from runs.choices import ChunkState, EventLevel, RunKind, RunState
+from runs.choices import ChunkState, EventLevel, RunKind, RunState, StepTask
 from runs.crash_points import CrashPoint, reached
 from runs.engine.reconcile import Extras, extras
 from runs.engine.session import Session
@@ -21,7 +21,9 @@ def finish(session: Session, lease: Lease) -> None:
         return
     steps = list(session.run.steps.all())
     undoing = session.run.kind == RunKind.ROLLBACK
-    found = {step.pk: Extras(None) if undoing else extras(session, step) for step in steps}
+    found = {
+        step.pk: Extras(None) if undoing or step.task == StepTask.DELETE else extras(session, step) for step in steps
+    }
     reached(CrashPoint.FINISH_COUNTED)
     with transaction.atomic():
         leases.settle(lease, "reason = reason", [])

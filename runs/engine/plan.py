@@ -20,6 +20,7 @@ from projects.ordering import Node, plan_order
 from runs import events, leases, ledger
 from runs.choices import RunKind
 from runs.crash_points import CrashPoint, reached
+from runs.engine import deletions
 from runs.engine.session import Session
 from runs.leases import Lease
 from runs.models import Run, Step
@@ -60,10 +61,12 @@ def plan(session: Session, lease: Lease) -> None:
         leases.settle(lease, "planned_at = clock_timestamp(), mapping_digest = %s", [_digest(planned)])
         reached(CrashPoint.PLAN_IN_TRANSACTION)
         ledger.ensure_partition(session.run.project_id)
-        Step.objects.bulk_create(
+        steps = [
             _step(session.run, item, position, waves[item.object.pk], expected=count, since=since)
             for position, (item, since, count) in enumerate(zip(planned, starts, expected, strict=True))
-        )
+        ]
+        followed = deletions.steps_after(session, steps) if session.run.kind == RunKind.DELTA else []
+        Step.objects.bulk_create([*steps, *followed])
         for change in changes:
             events.tell(session.run.pk, change)
         events.tell(session.run.pk, f"Planned {len(planned)} objects in {len(set(waves.values()))} waves.")

@@ -17,6 +17,7 @@ from runs import events, leases, ledger, payload, traces
 from runs.choices import UNDOABLE, RecordState, RunKind, StepTask
 from runs.crash_points import CrashPoint, reached
 from runs.engine.comparison import compare
+from runs.engine.deletions import with_new_references
 from runs.engine.earlier import Earlier, earlier, left_hashes
 from runs.engine.images import fingerprints
 from runs.engine.session import Bench, Session
@@ -29,6 +30,7 @@ from runs.traces import TRACE_SCHEMA, Undone
 LATER_RUN = "A later run wrote the record again; roll that run back first."
 EDITED = "Somebody changed the record in the target since; it is left as it is."
 BACK_ALREADY = "The record was deleted by our run, and somebody created it again since; it is left as it is."
+NO_PARENT = "A record that it refers to is not in the target (yet)."
 GONE = "Somebody deleted the record in the target since."
 NO_FINDINGS = pl.DataFrame(schema=dict.fromkeys(FINDING_COLUMNS, pl.String))
 
@@ -195,7 +197,9 @@ def prove(session: Session, lease: Lease) -> None:
     restored = past.images.join(undone, on="key", how="semi")
     bench = past.bench
     now = session.target.fetch(bench.entity, key=bench.mapping.key, keys=undone["key"].to_list(), fields=past.fields)
-    found = compare(restored, now, fields=past.fields, rules=past.rules)
+    references = {use.field for use in bench.compiled.references} if past.deleted else set()
+    compared = [name for name in past.fields if name not in references]
+    found = compare(restored, now, fields=compared, rules=past.rules)
     left = undone.join(past.images, on="key", how="anti").join(now, on="key", how="semi")
     wrong = len(found.doubled) + found.mismatches.height + left.height
     verdict = Verdict(undone.height, found.fields, len(found.missing), wrong)
@@ -310,6 +314,16 @@ def _restore(
     images = past.images.join(records, on="key", how="semi")
     if not images.height:
         return _outcome(records, RecordState.ROLLED_BACK, code="", reason=pl.lit(""), count="updated")
+    if past.deleted:
+        referring = with_new_references(session, past.bench, records, images)
+        lacking = records.join(referring.filter("lacks"), on="key", how="semi")
+        if lacking.height:
+            state = RecordState.CONFLICT if last_try else RecordState.DEFERRED
+            count = "conflicts" if last_try else "deferred"
+            held = _outcome(lacking, state, code="not_restored", reason=pl.lit(NO_PARENT), count=count)
+            rest = records.join(lacking, on="key", how="anti")
+            return pl.concat([held, _restore(session, past, rest, now, last_try=last_try)])
+        images = referring.drop("lacks")
     found = compare(images, now, fields=past.fields, rules=past.rules)
     same = pl.concat([found.mismatches["key"], found.missing])
     differing = images.join(same.to_frame("key"), on="key", how="semi")

@@ -8,7 +8,7 @@ import pytest
 from django.core.management import call_command
 
 from connectors.errors import Unavailable
-from connectors.types import Capabilities, Cursor, EntityInfo, EntitySchema, Page
+from connectors.types import Capabilities, Cursor, EntityInfo, EntitySchema, FieldInfo, Page
 from projects.models import OnConflict, Project
 from runs import services
 from runs.choices import RecordState, RunState
@@ -29,22 +29,23 @@ class ChangingSource(FakeSource):
     def read(
         self, entity: str, fields: Sequence[str], *, since: datetime | None = None, cursor: Cursor | None = None
     ) -> Iterator[Page]:
-        offset = int(str(cursor["offset"])) if cursor else 0
-        records = self._since(entity, since)[offset:]
-        pages = [records[n : n + self.world.page_size] for n in range(0, len(records), self.world.page_size)]
-        for number, page in enumerate(pages or [[]]):
-            last = number + 1 >= len(pages)
+        offset, ended = int(str(cursor["offset"])) if cursor else 0, False
+        while not ended:
+            self.world.before_read(entity, offset)
+            records = self._since(entity, since)
+            page = records[offset : offset + self.world.page_size]
+            offset += len(page)
+            ended = offset >= len(records)
             frame = pl.DataFrame(
                 [{name: row[name] for name in fields} for row in page], schema=dict.fromkeys(fields, pl.String)
             )
-            offset += len(page)
-            yield Page(frame, None if last else {"offset": offset})
+            yield Page(frame, None if ended else {"offset": offset})
 
     def _since(self, entity: str, since: datetime | None) -> list[dict[str, str | None]]:
         records = self.world.records[entity]
         if since is None:
             return list(records)
-        return [row for row in records if datetime.fromisoformat(str(row["Changed"])) >= since]
+        return [row for row in records if not row["Changed"] or datetime.fromisoformat(row["Changed"]) >= since]
 
 
 def at(hour: int, minute: int = 0) -> str:
@@ -95,11 +96,108 @@ def test_what_was_staged_but_never_loaded_is_read_again(moving: World, project: 
 def test_a_refused_record_stays_due_although_the_watermark_passed_it(moving: World, project: Project) -> None:
     moving.refuse = lambda _, row: "No." if row["name"] == "Account 2" else None
     drive(services.start_run(project))
-    moving.refuse = lambda *_: None
-    assert totals(drive(services.start_delta(project))) == {"read": 1, "unchanged": 1}
+    assert totals(drive(services.start_delta(project))) == {"read": 2, "unchanged": 1, "rejected": 1}
     assert tracked(project, "Account")["A2"].state == RecordState.REJECTED
+    moving.refuse = lambda *_: None
     call_command("delta", str(project.pk))
     assert tracked(project, "Account")["A2"].state == RecordState.LOADED
+    assert totals(drive(services.start_delta(project))) == {"read": 1, "unchanged": 1}
+
+
+def test_what_is_due_comes_as_it_is_now_where_it_changed(moving: World, project: Project) -> None:
+    moving.refuse = lambda _, row: "No." if row["name"] == "Account 2" else None
+    drive(services.start_run(project))
+    change(moving, 2, "Mended", at(20))
+    assert totals(drive(services.start_delta(project))) == {"read": 2, "created": 1, "unchanged": 1}
+    assert moving.rows["account"]["A2"]["name"] == "Mended"
+
+
+def test_due_records_that_lack_a_field_stay_due_and_are_told(
+    moving: World, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moving.refuse = lambda _, row: "No." if row["name"] == "Account 2" else None
+    drive(services.start_run(project))
+    info = moving.schemas["Account"]
+    moving.schemas["Account"] = EntitySchema(info.entity, (*info.fields, FieldInfo("Phone")))
+    moving.target_schemas.clear()
+    for row in moving.records["Account"]:
+        row["Phone"] = None
+    run = drive(services.start_delta(project))
+    assert run.events.filter(message__contains="the mapping now reads Phone").exists()
+    assert tracked(project, "Account")["A2"].state == RecordState.REJECTED
+
+
+def test_a_delta_brings_again_what_was_rolled_back(moving: World, project: Project) -> None:
+    drive(services.start_run(project))
+    change(moving, 1, "Changed", at(20))
+    undone = drive(services.start_delta(project))
+    drive(services.start_rollback(undone))
+    assert moving.rows["account"]["A1"]["name"] == "Account 1"
+    assert totals(drive(services.start_delta(project))) == {"read": 2, "updated": 1, "unchanged": 1}
+    assert moving.rows["account"]["A1"]["name"] == "Changed"
+    assert totals(drive(services.start_delta(project))) == {"read": 1, "unchanged": 1}
+
+
+def test_also_where_a_later_delta_had_moved_the_watermark_on(moving: World, project: Project) -> None:
+    first = drive(services.start_run(project))
+    moving.records["Account"].append({"Id": "A6", "Name": "New", "Changed": at(21)})
+    drive(services.start_delta(project))
+    drive(services.start_rollback(first))
+    assert set(moving.rows["account"]) == {"A6"}
+    assert totals(drive(services.start_delta(project))) == {"read": 7, "created": 6, "unchanged": 1}
+
+
+def test_a_rollback_that_was_cancelled_before_it_began_changes_nothing(moving: World, project: Project) -> None:
+    run = drive(services.start_run(project))
+    rollback = services.start_rollback(run)
+    services.cancel_run(rollback)
+    drive(rollback)
+    assert totals(drive(services.start_delta(project))) == {"read": 1, "unchanged": 1}
+
+
+def test_many_records_of_one_moment_are_all_read(moving: World, project: Project) -> None:
+    moving.records["Account"] = [{"Id": f"B{n:02}", "Name": "x", "Changed": at(9)} for n in range(17)]
+    drive(services.start_run(project))
+    for row in moving.records["Account"]:
+        row.update(Name="y", Changed=at(10))
+    run = drive(services.start_delta(project))
+    assert totals(run) == {"read": 17, "updated": 17}
+    assert {row["name"] for row in moving.rows["account"].values()} == {"y"}
+
+
+def test_the_watermark_is_the_sources_own_time_however_wrong_its_clock(moving: World, project: Project) -> None:
+    for number, row in enumerate(moving.records["Account"]):
+        row["Changed"] = f"2031-01-01T0{number}:00:00Z"
+    drive(services.start_run(project))
+    change(moving, 0, "Changed", "2031-01-01T05:30:00Z")
+    run = drive(services.start_delta(project))
+    assert totals(run) == {"read": 2, "updated": 1, "unchanged": 1}
+    assert run.steps.get().since == datetime(2031, 1, 1, 4, 50, tzinfo=UTC)
+
+
+def test_a_record_without_a_time_is_read_by_every_delta(moving: World, project: Project) -> None:
+    moving.records["Account"][3]["Changed"] = None
+    drive(services.start_run(project))
+    moving.records["Account"][3]["Name"] = "Changed without saying when"
+    assert totals(drive(services.start_delta(project))) == {"read": 2, "updated": 1, "unchanged": 1}
+    assert moving.rows["account"]["A3"]["name"] == "Changed without saying when"
+
+
+def test_pages_that_shift_under_writes_lose_nothing_in_the_end(moving: World, project: Project) -> None:
+    """A record is deleted while pages are read by offset: the next page begins one too far, and passes A3 over."""
+    change(moving, 3, "Account 3", at(20))
+    gone = iter([1])
+
+    def shift(entity: str, offset: int) -> None:
+        if offset == 3:
+            for _ in gone:
+                del moving.records["Account"][0]
+
+    moving.before_read = shift
+    drive(services.start_run(project))
+    assert "A3" not in moving.rows["account"]
+    drive(services.start_delta(project))
+    assert set(moving.rows["account"]) == {f"A{n}" for n in range(6)}
 
 
 def test_late_commits_and_texts_that_are_no_times(moving: World, project: Project) -> None:

@@ -6,13 +6,12 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from projects.models import Project
 from runs import drivers, services
-from runs.choices import DUE
-from runs.models import Run, TrackedRecord
+from runs.models import Run
 from runs.services import RunRefused
 
 
 class Command(BaseCommand):
-    help = "Bring what changed in the source since it was read last, then try again what is still due."
+    help = "Bring what changed in the source since it was read last, and what is still due."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("project", type=int, help="the project's number")
@@ -23,8 +22,6 @@ class Command(BaseCommand):
             raise CommandError(f"There is no project {options['project']}.")
         try:
             self._drive(services.start_delta(project))
-            if TrackedRecord.objects.filter(project=project, state__in=DUE).exists():
-                self._drive(services.start_retry(project))
         except RunRefused as refused:
             raise CommandError(str(refused)) from refused
 
