@@ -47,6 +47,11 @@ class RunAdmin(LookOnly):
             path("<int:run_id>/resume/", guard(views.resume_run), name="runs_run_resume"),
             path("<int:run_id>/cancel/", guard(views.cancel_run), name="runs_run_cancel"),
             path("<int:run_id>/rollback/", guard(follow_up_views.roll_back), name="runs_run_rollback"),
+            path(
+                "rollback/<int:project_id>/",
+                guard(follow_up_views.roll_back_records),
+                name="runs_run_rollback_records",
+            ),
         ]
 
 

@@ -20,10 +20,6 @@ from runs.models import Run, TrackedRecord
 from runs.services import RunRefused
 from runs.views import may_control, note, run_of
 
-SAMPLES = 3
-"""Records of each object that the preview of a rollback names."""
-MOST_SAMPLED = 10
-"""Objects of which it names some."""
 may_roll_back = permission_required("runs.rollback_run", raise_exception=True)
 
 
@@ -113,54 +109,83 @@ def _back(request: HttpRequest, project: Project) -> str:
 @may_roll_back
 @require_http_methods(["GET", "POST"])
 def roll_back(request: HttpRequest, run_id: int) -> HttpResponse:
-    """Show what taking the run back would do, then do just that: the form carries the code of what was shown."""
+    """Show what taking the run back would do, or the part of it that ``object``, ``state``, ``cause`` and ``id``
+    choose; then do just that: the form carries the code of what was shown."""
     undone = run_of(request, run_id)
+    return _roll_back(request, undone.project, undone, reverse("admin:runs_run_change", args=[undone.pk]))
+
+
+@may_roll_back
+@require_http_methods(["GET", "POST"])
+def roll_back_records(request: HttpRequest, project_id: int) -> HttpResponse:
+    """The same of all that any run wrote of an object or of chosen records."""
+    project = _project(request, project_id)
+    return _roll_back(request, project, None, reverse("records:list", args=[project.pk]))
+
+
+def _roll_back(request: HttpRequest, project: Project, undone: Run | None, home: str) -> HttpResponse:
     stale = ""
-    if request.method == "POST":
-        try:
-            run = previews.confirm(undone, request.POST.get("code", ""), user=cast("Any", request.user))
-        except previews.PreviewStale as old:
-            stale = str(old)
-        except RunRefused as refusal:
-            messages.error(request, str(refusal))
-            return redirect("admin:runs_run_change", undone.pk)
-        else:
-            return _started(request, run, f"{run} takes {undone} back.")
     try:
-        seen = previews.preview(undone)
+        scope = _chosen(request, project)
+        if request.method == "POST":
+            try:
+                run = _confirmed(request, project, undone, scope)
+            except previews.PreviewStale as old:
+                stale = str(old)
+            else:
+                return _started(request, run, f"{run} takes {undone or 'the records'} back.")
+        seen = previews.preview(undone, scope) if undone else previews.preview_of(project, scope)
     except RunRefused as refusal:
         messages.error(request, str(refusal))
-        return redirect("admin:runs_run_change", undone.pk)
-    trail = (
-        crumb("Runs", "admin:runs_run_changelist"),
-        crumb(undone, "admin:runs_run_change", undone.pk),
-        crumb("Roll back"),
-    )
-    open_run = Run.objects.visible_to(request.user).filter(project=undone.project, state__in=sorted(OPEN)).first()
+        return redirect(home)
+    of = crumb(undone, "admin:runs_run_change", undone.pk) if undone else crumb("Records", "records:list", project.pk)
     return page(
         request,
         "runs/rollback.html",
-        f"Roll back {undone}",
-        trail,
+        f"Roll back {undone or 'records'}",
+        (crumb("Runs", "admin:runs_run_changelist"), of, crumb("Roll back")),
         run=undone,
-        project=undone.project,
+        project=project,
         seen=seen,
+        scope=scope,
+        state=_listed_state(scope),
+        objects=records.objects_of(project),
         stale=stale,
-        open_run=open_run,
-        samples=_samples(request, seen),
+        open_run=Run.objects.visible_to(request.user).filter(project=project, state__in=sorted(OPEN)).first(),
+        home=home,
+        samples=previews.samples(seen) if request.user.has_perm("runs.view_trackedrecord") else [],
+        may_read=request.user.has_perm("runs.view_chunk"),
+        kept_until=services.undoable_until(undone) if undone else None,
     )
 
 
-def _samples(request: HttpRequest, seen: previews.Preview) -> list[tuple[previews.Stake, list[TrackedRecord]]]:
-    """A few records of each object that the run touched last, for a look at what is at stake."""
-    if not request.user.has_perm("runs.view_trackedrecord"):
-        return []
-    visible = TrackedRecord.objects.visible_to(request.user).filter(project=seen.run.project_id, run=seen.run)
-    found = []
-    for stake in seen.stakes[:MOST_SAMPLED]:
-        some = visible.filter(object=stake.object_id).exclude(target_id=None).exclude(state="rejected")
-        found.append((stake, list(some.order_by("source_id", "part")[:SAMPLES])))
-    return [(stake, some) for stake, some in found if some]
+def _confirmed(request: HttpRequest, project: Project, undone: Run | None, scope: Scope) -> Run:
+    code, user = request.POST.get("code", ""), cast("Any", request.user)
+    if undone:
+        return previews.confirm(undone, code, scope, user=user)
+    return previews.confirm_of(project, code, scope, user=user)
+
+
+def _chosen(request: HttpRequest, project: Project) -> Scope:
+    """The choice of the address or the form. Raises RunRefused where it names what is not there: it must not grow."""
+    given = request.POST if request.method == "POST" else request.GET
+    objects = {str(pk): pk for pk in records.objects_of(project)}
+    chosen, state, code = (given.get(name, "") for name in ("object", "state", "cause"))
+    ids = tuple(dict.fromkeys(line.strip() for text in given.getlist("id") for line in text.splitlines()))
+    if (chosen and chosen not in objects) or "\0" in code + "".join(ids) or (state and state not in records.STATES):
+        raise RunRefused("Nothing of that choice is in the target by our doing.")
+    states = records.IN_TARGET if state == records.LANDED else (state,) if state else ()
+    return Scope(
+        objects=(objects[chosen],) if chosen else (),
+        codes=(code,) if code else (),
+        source_ids=tuple(each for each in ids if each),
+        states=tuple(str(each) for each in states),
+    )
+
+
+def _listed_state(scope: Scope) -> str:
+    """The choice of a record list that stands for the states."""
+    return records.LANDED if len(scope.states) > 1 else "".join(scope.states)
 
 
 # --- Shared ---------------------------------------------------------------------------------------------------

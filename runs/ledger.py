@@ -113,11 +113,14 @@ def watermarks(object_ids: Sequence[int]) -> dict[int, datetime]:
 
     A step counts once all it read was brought: what was staged and never loaded must be read again. Records
     that were refused do not hold it back; they stay due by themselves. Nor does a run count that was taken back
-    since, or a later one that built on it: what was taken back must be read again.
+    since, or a later one that built on it: what was taken back must be read again. Nor one from before the choice
+    of records was changed: what is chosen newly may be old.
     """
     with connection.cursor() as cursor:
         cursor.execute(
             """SELECT s.object_id, max(s.watermark) FROM runs_step s JOIN runs_run r ON r.id = s.run_id
+                 JOIN projects_projectobject o ON o.id = s.object_id
+                  AND r.id > coalesce((o.selection->>'after_run')::bigint, 0)
                 WHERE s.object_id = ANY(%s) AND s.watermark IS NOT NULL AND s.extracted_at IS NOT NULL
                   AND r.kind IN ('load', 'delta') AND s.task = 'bring'
                   AND NOT EXISTS (SELECT 1 FROM runs_run b JOIN runs_run u ON u.id = b.undoes_id
@@ -224,6 +227,65 @@ def keep(chunk_id: int, project_id: int, month: date, sealed: bytes) -> None:
             "INSERT INTO runs_chunkcontent (chunk_id, project_id, month, payload) VALUES (%s, %s, %s, %s)",
             [chunk_id, project_id, month, sealed],
         )
+
+
+def chunks_to_match(step_id: int, *, waiting: bool) -> list[int]:
+    """The chunks of a step whose match keys are not registered; with ``waiting`` also those with records that were
+    not written because they waited for a parent."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """SELECT id FROM runs_chunk
+                WHERE step_id = %s AND (NOT match_registered OR %s AND deferred > 0 AND relinked_at IS NULL)
+                ORDER BY id""",
+            [step_id, waiting],
+        )
+        return [chunk_id for (chunk_id,) in cursor.fetchall()]
+
+
+def register_match_keys(place: Place, chunk_id: int, records: pl.DataFrame) -> None:
+    """Commit the match keys (``match``, 32 hex digits) of a chunk's records. The same for every worker that does it,
+    so that it needs no lease."""
+    rows = records.select("source_id", "part", pl.col("match").alias("hash"))
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("CREATE TEMP TABLE IF NOT EXISTS ledger_match (source_id text, part text, hash uuid)")
+        cursor.execute("TRUNCATE ledger_match")
+        copy_frame(cursor.cursor, sql.Identifier("ledger_match"), rows)
+        cursor.execute(
+            """INSERT INTO runs_matchkey (project_id, object_id, step_id, source_id, part, hash)
+               SELECT %s, %s, %s, source_id, part, hash FROM ledger_match ORDER BY source_id, part
+               ON CONFLICT (project_id, object_id, source_id, part)
+               DO UPDATE SET hash = excluded.hash, step_id = excluded.step_id""",
+            [place.project_id, place.object_id, place.step_id],
+        )
+        cursor.execute("UPDATE runs_chunk SET match_registered = true WHERE id = %s", [chunk_id])
+
+
+def match_twins(place: Place, matches: pl.Series, *, earlier: bool) -> pl.DataFrame:
+    """``match`` (hex digits) and ``source_ids`` (list, sorted) of those that several source records have.
+
+    They are compared with what this step has read and, with ``earlier``, with records of earlier runs that are due.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """SELECT replace(m.hash::text, '-', ''), array_agg(m.source_id ORDER BY m.source_id)
+                 FROM runs_matchkey m
+                WHERE m.project_id = %(project)s AND m.object_id = %(object)s AND m.hash = ANY(%(hashes)s::uuid[])
+                  AND (m.step_id = %(step)s OR %(earlier)s AND EXISTS (
+                        SELECT FROM runs_trackedrecord t
+                         WHERE t.project_id = m.project_id AND t.object_id = m.object_id
+                           AND t.source_id = m.source_id AND t.part = m.part AND t.state = ANY(%(due)s)))
+                GROUP BY m.hash HAVING count(*) > 1""",
+            {
+                "project": place.project_id,
+                "object": place.object_id,
+                "step": place.step_id,
+                "hashes": array_text(matches),
+                "earlier": earlier,
+                "due": list(DUE),
+            },
+        )
+        schema = {"match": pl.String, "source_ids": pl.List(pl.String)}
+        return pl.DataFrame(cursor.fetchall(), schema=schema, orient="row")
 
 
 def intend(chunk: Lease, before: pl.DataFrame, *, key: str = "") -> None:

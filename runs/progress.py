@@ -27,6 +27,10 @@ COUNTED = tuple(dict.fromkeys((OUTCOMES[0], *UNDOINGS, *OUTCOMES)))
 """Every count of a chunk; a run shows those of its kind."""
 
 
+RARE = {RunKind.ROLLBACK: "created", RunKind.DELTA: "deleted"}
+"""An outcome of a kind of run that is shown only where some record has it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Segment:
     """A piece of a bar: how many records, and how wide in percent."""
@@ -157,10 +161,12 @@ class RunProgress:
     @cached_property
     def outcomes(self) -> list[tuple[str, int]]:
         """What became of the records, in the words of the run's kind."""
-        return [
+        counted = [
             (name, sum(item.counts[place][1] for item in self.objects))
             for place, name in enumerate(outcomes_of(self.run.kind))
         ]
+        rare = RARE.get(self.run.kind, "")
+        return [(name, number) for name, number in counted if number or name != rare]
 
     @property
     def seen_outcomes(self) -> list[str]:

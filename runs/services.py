@@ -4,12 +4,16 @@ Nothing is sent to a worker here: a run has places for workers, and worker hosts
 """
 
 from dataclasses import asdict
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
-from django.db.models import F, Sum
+from django.db.models import F, QuerySet, Sum
+from django.utils import timezone
 
+from connectors.registry import target_class
+from connectors.types import Asking
 from projects.models import Project
 from runs import events, ledger, transitions
 from runs.choices import DUE, OPEN, UNDOABLE, EventLevel, RunKind, RunState, StepTask
@@ -32,6 +36,7 @@ def start_run(project: Project, *, user: User | None = None, drivers: int = DRIV
 
 
 def _queue(project: Project, user: User | None, drivers: int, **given: Any) -> Run:
+    consent = consent_needed(project)
     try:
         with transaction.atomic():
             run = Run.objects.create(project=project, started_by=user, **given)
@@ -41,7 +46,42 @@ def _queue(project: Project, user: User | None, drivers: int, **given: Any) -> R
             f"{open_run or 'Another run'} of {project} is not finished; wait for it, resume it or cancel it first."
         ) from error
     Driver.objects.bulk_create(Driver(run=run, slot=slot) for slot in range(drivers))
+    if consent:
+        events.tell(run.pk, consent, level=EventLevel.WARNING)
     return run
+
+
+def cannot_be_asked(project: Project) -> bool:
+    """Whether the project's target cannot tell what became of records whose answer was lost."""
+    return target_class(project.target.platform).capabilities.asked_by is Asking.NONE
+
+
+def consent_needed(project: Project) -> str:
+    """The consent under which a run starts, for its log; blank where none is needed. Raises RunRefused without it."""
+    if not cannot_be_asked(project):
+        return ""
+    if project.unasked_at is None:
+        raise RunRefused(
+            f"{project.target} cannot be asked what became of records whose answer was lost, so that some might be "
+            "written twice; somebody has to consent to that on the project's page first."
+        )
+    given = project.unasked_at.strftime("%-d %B %Y, %H:%M UTC")
+    return (
+        f"{project.target} cannot be asked what became of records whose answer was lost; {project.unasked_by} "
+        f"consented to that on {given}."
+    )
+
+
+def consent_to_unasked(project: Project, user: User) -> None:
+    """Record that this person takes it that a lost answer may write records of the project twice."""
+    project.unasked_by, project.unasked_at = user, timezone.now()
+    project.save(update_fields=["unasked_by", "unasked_at"])
+
+
+def withdraw_consent(project: Project) -> None:
+    """Let no further run start without a new consent; one under way goes on."""
+    project.unasked_by = project.unasked_at = None
+    project.save(update_fields=["unasked_by", "unasked_at"])
 
 
 @transaction.atomic
@@ -64,23 +104,27 @@ def start_retry(
     Records that are in the target are not sent again. Raises RunRefused where nothing is due or a run is open.
     """
     scope = scope or Scope()
-    due = TrackedRecord.objects.filter(project=project, state__in=DUE)
-    if scope.objects:
-        due = due.filter(object_id__in=scope.objects)
-    if scope.codes:
-        due = due.filter(code__in=scope.codes)
-    if scope.source_ids:
-        due = due.filter(source_id__in=scope.source_ids)
+    due = in_scope(project, scope).filter(state__in=DUE)
     if not due.exists():
         raise RunRefused("Nothing is due: no record of that choice was rejected or waits for a parent.")
     return _queue(project, user, drivers, kind=RunKind.RETRY, scope=asdict(scope))
 
 
 @transaction.atomic
-def start_rollback(undone: Run, *, user: User | None = None, drivers: int = DRIVERS) -> Run:
-    """Queue taking back what a run wrote. Raises RunRefused where a run is open or there is nothing to take back."""
+def start_rollback(undone: Run, scope: Scope | None = None, *, user: User | None = None, drivers: int = DRIVERS) -> Run:
+    """Queue taking back what a run wrote, or the part of it in ``scope``. Raises RunRefused where a run is open or
+    there is nothing to take back."""
+    scope = scope or Scope()
     check_undoable(undone)
-    return _queue(undone.project, user, drivers, kind=RunKind.ROLLBACK, undoes=undone)
+    return _queue(undone.project, user, drivers, kind=RunKind.ROLLBACK, undoes=undone, scope=asdict(scope))
+
+
+@transaction.atomic
+def start_rollback_of(project: Project, scope: Scope, *, user: User | None = None, drivers: int = DRIVERS) -> Run:
+    """Queue taking back all that any run wrote of an object or of chosen records. Raises RunRefused as above, and
+    where the scope chooses nothing: a whole project is taken back run by run."""
+    check_withdrawable(project, scope)
+    return _queue(project, user, drivers, kind=RunKind.ROLLBACK, scope=asdict(scope))
 
 
 def check_undoable(undone: Run) -> None:
@@ -89,8 +133,40 @@ def check_undoable(undone: Run) -> None:
         raise RunRefused(f"{undone} is a rollback itself; start a load to bring its records again.")
     if undone.state in OPEN:
         raise RunRefused(f"{undone} is not finished; cancel it or let it end before rolling it back.")
-    if not Chunk.objects.filter(run=undone, intended_at__isnull=False, month__isnull=False).exists():
-        raise RunRefused(f"{undone} wrote nothing, or its before-images are not kept any more.")
+    written = Chunk.objects.filter(run=undone, intended_at__isnull=False)
+    if not written.exists():
+        raise RunRefused(f"{undone} wrote nothing, so that there is nothing to take back.")
+    if written.filter(month=None).exists():
+        raise RunRefused(
+            f"{undone} cannot be rolled back any more: what the target held before it was kept until the project's "
+            "retention time had passed."
+        )
+
+
+def undoable_until(undone: Run) -> datetime | None:
+    """When what the target held before the run may be deleted; None where it is kept for ever."""
+    days = undone.project.retention_days
+    return undone.finished_at + timedelta(days=days) if days and undone.finished_at else None
+
+
+def check_withdrawable(project: Project, scope: Scope) -> None:
+    """Raises RunRefused where nothing is chosen, or nothing of the choice stands in the target by our doing."""
+    if not (scope.objects or scope.source_ids):
+        raise RunRefused("Choose an object or records to take back; a whole project is taken back run by run.")
+    if not in_scope(project, scope).exclude(target_id=None).exists():
+        raise RunRefused("Nothing of that choice is in the target by our doing.")
+
+
+def in_scope(project: Project, scope: Scope) -> QuerySet[TrackedRecord]:
+    """The tracked records of the project that the scope chooses."""
+    chosen: QuerySet[TrackedRecord] = TrackedRecord.objects.filter(project=project)
+    narrowed = {
+        "object_id__in": scope.objects,
+        "code__in": scope.codes,
+        "source_id__in": scope.source_ids,
+        "state__in": scope.states,
+    }
+    return chosen.filter(**{name: values for name, values in narrowed.items() if values})
 
 
 def pause_run(run: Run) -> None:

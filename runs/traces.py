@@ -10,17 +10,17 @@ from connectors.clients.postgresql import array_text
 from runs.choices import RunKind
 from runs.ledger import Scope
 
-RECORD_SCHEMA = {
-    **dict.fromkeys(("source_id", "part", "target_id", "key", "hash"), pl.String),
-    "chunks": pl.List(pl.Int64),
-}
-TRACE_SCHEMA = {
-    **dict.fromkeys(("source_id", "part", "target_id", "key", "hash"), pl.String),
-    "writers": pl.List(pl.Int64),
-    "earlier": pl.List(pl.Int64),
-    "left_by": pl.Int64,
-    "later": pl.Boolean,
-}
+_IDENTITY = dict.fromkeys(("source_id", "part", "target_id", "key", "hash"), pl.String())
+RECORD_SCHEMA = pl.Schema({**_IDENTITY, "chunks": pl.List(pl.Int64)})
+TRACE_SCHEMA = pl.Schema(
+    {
+        **_IDENTITY,
+        "writers": pl.List(pl.Int64),
+        "earlier": pl.List(pl.Int64),
+        "left_by": pl.Int64(),
+        "later": pl.Boolean(),
+    }
+)
 _EACH = ["source_id", "part"]
 
 

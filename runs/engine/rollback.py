@@ -38,8 +38,8 @@ NO_FINDINGS = pl.DataFrame(schema=dict.fromkeys(FINDING_COLUMNS, pl.String))
 def plan(session: Session, lease: Lease) -> None:
     """Write the steps of what is undone in reverse, children before their parents. Raises LeaseLost."""
     undone = session.run.undoes
-    originals = _originals(session.run)
-    last = max((step.wave for step in originals), default=0)
+    steps = originals(session.run.project_id, undone, Scope.of(session.run.scope))
+    last = max((step.wave for step in steps), default=0)
     with transaction.atomic():
         digest = undone.mapping_digest if undone else ""
         leases.settle(lease, "planned_at = clock_timestamp(), mapping_digest = %s", [digest])
@@ -53,18 +53,17 @@ def plan(session: Session, lease: Lease) -> None:
                 source_schema=step.source_schema,
                 target_schema=step.target_schema,
             )
-            for position, step in enumerate(originals)
+            for position, step in enumerate(steps)
         )
         what = str(undone) if undone else "what any run wrote"
-        events.tell(session.run.pk, f"Undoing {what}: {len(originals)} objects, the last loaded first.")
+        events.tell(session.run.pk, f"Undoing {what}: {len(steps)} objects, the last loaded first.")
     reached(CrashPoint.UNDO_PLANNED)
 
 
-def _originals(run: Run) -> list[Step]:
+def originals(project_id: int, undone: Run | None, scope: Scope) -> list[Step]:
     """One step per object in scope, as last planned by what is undone; the last loaded first."""
-    scope = Scope.of(run.scope)
-    known = Step.objects.filter(task=StepTask.BRING, run__project=run.project_id, run__kind__in=UNDOABLE)
-    mine = known.filter(run=run.undoes) if run.undoes else known
+    known = Step.objects.filter(task=StepTask.BRING, run__project=project_id, run__kind__in=UNDOABLE)
+    mine = known.filter(run=undone) if undone else known
     newest: Mapping[int, Step] = {step.object_id: step for step in mine.order_by("pk")}
     chosen = [step for pk, step in newest.items() if not scope.objects or pk in scope.objects]
     return sorted(chosen, key=lambda step: (step.wave, step.position), reverse=True)
@@ -86,7 +85,7 @@ def gather(session: Session, lease: Lease, *, stop: Callable[[], bool]) -> bool:
         last = chunk_id == left[-1]
         found = first_written(undone, bench, chunk_id)
         with transaction.atomic():
-            for group in _alike(found) or [found]:
+            for group in alike(found) or [found]:
                 ledger.stage(lease, group, {"chunk": chunk_id})
             if last:
                 ledger.stage(lease, found.clear(), None)
@@ -97,7 +96,7 @@ def gather(session: Session, lease: Lease, *, stop: Callable[[], bool]) -> bool:
     return False
 
 
-def _alike(found: pl.DataFrame) -> list[pl.DataFrame]:
+def alike(found: pl.DataFrame) -> list[pl.DataFrame]:
     """The records in groups of those that the same chunks wrote: their before-images are read together."""
     by = found["writers"].cast(pl.List(pl.String)).list.join(",")
     groups = found.with_columns(by.alias("by")).partition_by("by", "left_by", maintain_order=True)

@@ -38,6 +38,7 @@ RECORD_COLOURS: Mapping[str, str] = {
     "rolled_back": "",
 }
 UNDOING_LABELS: Mapping[str, str] = {
+    "created": "Created again",
     "updated": "Restored",
     "deferred": "Still pointed at",
     "rejected": "Refused",
@@ -139,6 +140,16 @@ def tried_what(run: Run) -> str:
         f"{len(scope.objects)} object{'' if len(scope.objects) == 1 else 's'}" if scope.objects else "",
     ]
     return " of ".join(part for part in parts if part) or "all that was due"
+
+
+@register.filter
+def scope_of(scope: Scope, objects: Mapping[int, Any]) -> str:
+    """What a rollback is limited to: “3 records of Contact → contacts, cause edited”."""
+    states = "in the target" if len(scope.states) > 1 else "".join(RecordState(each).label for each in scope.states)
+    which = _named("record", scope.source_ids) or "records"
+    of = [str(objects[pk]) for pk in scope.objects if pk in objects]
+    told = [f"{which} of {', '.join(of)}" if of else which, states.lower(), *(f"cause {code}" for code in scope.codes)]
+    return ", ".join(part for part in told if part)
 
 
 def _named(noun: str, names: tuple[str, ...]) -> str:

@@ -7,8 +7,9 @@ from django.core.management import CommandError, call_command
 
 from connectors.errors import Unavailable
 from projects.models import Project
-from runs import services
+from runs import previews, services
 from runs.choices import RecordState, RunState
+from runs.ledger import Scope
 from runs.models import Chunk, Finding, Run, TrackedRecord
 from tests import factories
 from tests.fakes import World, failing, schema
@@ -269,6 +270,87 @@ def test_what_was_there_before_us_is_restored_whether_the_run_or_its_retry_chang
     run = drive(services.start_rollback(loaded))
     assert (outcome(run), run.state) == ({"updated": 2}, RunState.COMPLETED)
     assert snapshot(world) == before
+
+
+def test_one_object_of_a_run(world: World, project: Project) -> None:
+    family(world, project)
+    loaded = drive(services.start_run(project))
+    contact = project.project_objects.get(source_entity="Contact")
+    scope = Scope(objects=(contact.pk,))
+    seen = previews.preview(loaded, scope)
+    assert [(stake.target, stake.created, stake.updated) for stake in seen.stakes] == [("contact", 5, 0)]
+    assert outcome(drive(previews.confirm(loaded, seen.code, scope))) == {"deleted": 5}
+    assert list(snapshot(world)) == ["account"]
+    assert outcome(drive(services.start_rollback(loaded))) == {"deleted": 4}
+
+
+def test_chosen_records_of_a_run(world: World, project: Project) -> None:
+    family(world, project)
+    drive(services.start_run(project))
+    for record in world.records["Contact"]:
+        record["Name"] = f"New {record['Name']}"
+    changed = drive(services.start_run(project))
+    scope = Scope(source_ids=("C1", "C3", "unheard of"))
+    seen = previews.preview(changed, scope)
+    assert (seen.created, seen.updated, seen.later) == (0, 2, 0)
+    assert outcome(drive(previews.confirm(changed, seen.code, scope))) == {"updated": 2}
+    names = {key: row["name"] for key, row in world.rows["contact"].items()}
+    assert names == {"C0": "New C 0", "C1": "C 1", "C2": "New C 2", "C3": "C 3", "C4": "New C 4"}
+    assert outcome(drive(services.start_rollback(changed))) == {"updated": 3}
+
+
+def test_a_filter_by_state_and_cause(world: World, project: Project) -> None:
+    family(world, project)
+    world.refuse = lambda _, row: "No." if row.get("name") == "Account 3" else None
+    loaded = drive(services.start_run(project))
+    scope = Scope(states=(RecordState.DEFERRED,), codes=("waiting",))
+    seen = previews.preview(loaded, scope)
+    assert (seen.created, seen.updated) == (2, 0)
+    assert outcome(drive(services.start_rollback(loaded, scope))) == {"deleted": 2}
+
+
+def test_all_that_was_ever_written_of_chosen_records(world: World, project: Project) -> None:
+    world.add(schema("Contact", "Name"), {"Id": "C1", "Name": "One"}, {"Id": "C2", "Name": "Two"})
+    factories.project_object(project, "Contact")
+    world.rows["contact"]["C1"] = {"target_id": "77", "source_id": "C1", "id": "C1", "name": "Theirs"}
+    before = snapshot(world)
+    for name in ("First", "Second", "Third"):
+        world.records["Contact"][0]["Name"] = name
+        drive(services.start_run(project))
+    scope = Scope(source_ids=("C1",))
+    seen = previews.preview_of(project, scope)
+    assert (seen.created, seen.updated, seen.later) == (0, 1, 0)
+    [sample] = previews.samples(seen)
+    assert [(field.name, field.wrote, field.earlier) for field in sample.fields] == [("name", "Third", "Theirs")]
+    run = drive(previews.confirm_of(project, seen.code, scope))
+    assert (outcome(run), run.state, run.undoes) == ({"updated": 1}, RunState.COMPLETED, None)
+    assert world.rows["contact"]["C1"] == before["contact"]["C1"]
+    assert "C2" in world.rows["contact"]
+    contact = project.project_objects.get()
+    assert outcome(drive(services.start_rollback_of(project, Scope(objects=(contact.pk,))))) == {"deleted": 1}
+    assert snapshot(world) == before
+
+
+def test_what_is_chosen_must_be_there(world: World, project: Project) -> None:
+    family(world, project)
+    loaded = drive(services.start_run(project))
+    with pytest.raises(services.RunRefused, match="Choose an object or records"):
+        services.start_rollback_of(project, Scope())
+    with pytest.raises(services.RunRefused, match="Nothing of that choice"):
+        previews.preview_of(project, Scope(source_ids=("unheard of",)))
+    with pytest.raises(services.RunRefused, match="Nothing of that choice"):
+        previews.preview(loaded, Scope(source_ids=("unheard of",)))
+
+
+def test_a_preview_of_more_than_it_opens_says_either(
+    world: World, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    family(world, project)
+    drive(services.start_run(project))
+    monkeypatch.setattr(previews, "MOST_WALKED", 1)
+    contact = project.project_objects.get(source_entity="Contact")
+    seen = previews.preview_of(project, Scope(objects=(contact.pk,)))
+    assert (seen.created, seen.waiting) == (2, 3)
 
 
 def test_what_cannot_be_rolled_back_is_refused_with_a_sentence(world: World, project: Project) -> None:
