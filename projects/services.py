@@ -7,14 +7,16 @@ from typing import Any
 from django.db import transaction
 
 from connectors.base import Connector, Source, Target
-from connectors.types import EntitySchema
+from connectors.errors import SettingsInvalid
+from connectors.types import Condition, EntitySchema
 from orgs.models import Customer, Org
-from projects import twins
+from projects import selections, twins
 from projects.blueprints.blueprint import Blueprint
 from projects.definitions import schema_to_json
 from projects.mapping import codec, derive, library
 from projects.mapping.specification import FieldRule, Formula, ObjectMapping
 from projects.models import FieldMapping, ObjectDefinition, OnConflict, Project, ProjectObject
+from projects.selections import Mode, Selection, SelectionInvalid
 
 
 class ProjectInvalid(Exception):
@@ -231,6 +233,53 @@ def _own_words(chosen: ProjectObject) -> dict[str, Any]:
         "match": codec.decode_match(chosen.match_fields),
         "unresolved": codec.decode_policies(chosen.unresolved),
     }
+
+
+def selections_of(project: Project) -> dict[str, Selection]:
+    """What the project's enabled objects read, by source entity."""
+    objects = project.project_objects.filter(enabled=True)
+    return {each.source_entity: selections.stored(each.selection) for each in objects}
+
+
+def conditions_of(project: Project) -> dict[str, tuple[Condition, ...]]:
+    """What must hold of records to be read, by source entity; only of entities not read whole.
+
+    Raises SettingsInvalid where a choice depends on what does not move.
+    """
+    chosen = selections_of(project)
+    identities = dict(project.project_objects.filter(enabled=True).values_list("source_entity", "identity"))
+    try:
+        found = {entity: selections.conditions(entity, chosen, identities) for entity in chosen}
+    except SelectionInvalid as error:
+        raise SettingsInvalid(str(error)) from error
+    return {entity: conditions for entity, conditions in found.items() if conditions}
+
+
+def narrow(project: Project, source: Source) -> None:
+    """Make the source read only what was chosen. Raises SettingsInvalid."""
+    for entity, conditions in conditions_of(project).items():
+        source.narrow(entity, conditions)
+
+
+@transaction.atomic
+def select_records(chosen: ProjectObject, selection: Selection, source: Source) -> None:
+    """Choose which records of an object move. Raises ProjectInvalid where the choice does not fit, the source has
+    no filters, or a run is under way; and connector errors.
+
+    What was read before does not count for a delta any more, because records chosen newly may be old.
+    """
+    runs: Any = chosen.project  # the model of runs is a layer above and is reached through the relation
+    if runs.runs.filter(finished_at=None).exists():
+        raise ProjectInvalid("A run of this project is not finished; choose records again when it is.")
+    if selection.mode is not Mode.ALL and not source.capabilities.filters:
+        raise ProjectInvalid(f"{chosen.project.source} gives all records or none; its platform has no filters here.")
+    last = runs.runs.order_by("-pk").values_list("pk", flat=True).first() or 0
+    try:
+        chosen.selection = {**selections.checked(selection).as_json(), **({"after_run": last} if last else {})}
+        chosen.save(update_fields=["selection"])
+        narrow(chosen.project, source)
+    except (SelectionInvalid, SettingsInvalid) as error:
+        raise ProjectInvalid(str(error)) from error
 
 
 def value_maps(project: Project) -> Mapping[str, Mapping[str, str | None]]:

@@ -20,7 +20,7 @@ from projects.mapping.equality import EqualityRule, rules_for
 from projects.mapping.keys import key_prefix
 from projects.mapping.specification import ObjectMapping
 from projects.models import OnConflict
-from projects.services import value_maps
+from projects.services import narrow, value_maps
 from runs import ledger
 from runs.engine import parents
 from runs.heartbeat import Heartbeat, WaitingClock
@@ -106,7 +106,9 @@ class Session(AbstractContextManager["Session"]):
 
     @cached_property
     def source(self) -> Source:
-        return self._stack.enter_context(orgs.open_source(self.run.project.source, clock=self._clock))
+        source = self._stack.enter_context(orgs.open_source(self.run.project.source, clock=self._clock))
+        narrow(self.run.project, source)
+        return source
 
     @cached_property
     def target(self) -> Target:
