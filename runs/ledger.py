@@ -121,8 +121,6 @@ def watermarks(object_ids: Sequence[int]) -> dict[int, datetime]:
             """SELECT s.object_id, max(s.watermark) FROM runs_step s JOIN runs_run r ON r.id = s.run_id
                  JOIN projects_projectobject o ON o.id = s.object_id
                   AND r.id > coalesce((o.selection->>'after_run')::bigint, 0)
-                 JOIN projects_projectobject o ON o.id = s.object_id
-                  AND r.id > coalesce((o.selection->>'after_run')::bigint, 0)
                 WHERE s.object_id = ANY(%s) AND s.watermark IS NOT NULL AND s.extracted_at IS NOT NULL
                   AND r.kind IN ('load', 'delta') AND s.task = 'bring'
                   AND NOT EXISTS (SELECT 1 FROM runs_run b JOIN runs_run u ON u.id = b.undoes_id
