@@ -23,7 +23,7 @@ from projects.ordering import OrderImpossible
 from runs import events, leases, transitions
 from runs.choices import EventLevel, RunKind, RunState
 from runs.crash_points import CrashPoint, reached
-from runs.engine import changes, dry_run, retry, rollback
+from runs.engine import changes, dry_run, forecast, retry, rollback
 from runs.engine.extract import extract
 from runs.engine.finish import finish
 from runs.engine.load import load
@@ -125,7 +125,7 @@ class Pipeline:
 
 
 PIPELINES = {
-    RunKind.LOAD: Pipeline(plan, extract, load, relink, reconcile),
+    RunKind.LOAD: Pipeline(forecast.plan, extract, load, relink, reconcile, forecast.finish),
     RunKind.DELTA: Pipeline(plan, changes.gather, changes.load, changes.relink, changes.reconcile),
     RunKind.RETRY: Pipeline(plan, retry.gather, load, relink, reconcile),
     RunKind.DRY_RUN: Pipeline(
