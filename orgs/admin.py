@@ -9,7 +9,7 @@ from django.urls import URLPattern, path
 from unfold.admin import ModelAdmin
 from unfold.decorators import display
 
-from orgs import views
+from orgs import connect_views, views
 from orgs.forms import platform_label
 from orgs.models import Customer, Org
 
@@ -44,6 +44,8 @@ class OrgAdmin(ModelAdmin):  # type: ignore[misc]  # unfold ships no types
     def get_urls(self) -> list[URLPattern]:
         site = self.admin_site
         own = [
+            path("connected/", site.admin_view(connect_views.connected), name="orgs_org_connected"),
+            path("<str:object_id>/connect/", site.admin_view(connect_views.connect_again), name="orgs_org_connect"),
             path("<str:object_id>/settings/", site.admin_view(views.edit_org), name="orgs_org_settings"),
             path("<str:object_id>/budget/", site.admin_view(views.edit_budget), name="orgs_org_budget"),
             path("<str:object_id>/check/", site.admin_view(views.check_org), name="orgs_org_check"),

@@ -17,8 +17,8 @@ from unfold.widgets import (
 
 from connectors.errors import ConnectorError, SettingsInvalid
 from connectors.registry import source_class, source_slugs, target_class, target_slugs
-from connectors.types import Setting, SettingKind
-from orgs import services
+from connectors.types import Setting, SettingKind, Way
+from orgs import connecting, services
 from orgs.allowance import Terms
 from orgs.budget_store import AGREED
 from orgs.models import Customer, Org, OrgBudget, Role
@@ -79,7 +79,10 @@ class PlatformForm(forms.Form):
 
 
 class OrgForm(forms.Form):
-    """An org's name, settings, secrets and files. ``submit`` saves through the services."""
+    """An org's name, settings, secrets and files. ``submit`` saves through the services.
+
+    With a ``way`` only what that way needs is asked for, and what other ways left is cleared.
+    """
 
     customer: "forms.ModelChoiceField[Customer]" = forms.ModelChoiceField(
         queryset=Customer.objects.none(), widget=UnfoldAdminSelectWidget
@@ -87,12 +90,20 @@ class OrgForm(forms.Form):
     name = forms.CharField(max_length=120, widget=UnfoldAdminTextInputWidget)
 
     def __init__(
-        self, *args: Any, platform: str, role: str, user: Viewer, org: Org | None = None, **kwargs: Any
+        self,
+        *args: Any,
+        platform: str,
+        role: str,
+        user: Viewer,
+        org: Org | None = None,
+        way: Way | None = None,
+        **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
-        self.platform, self.role, self.org = platform, role, org
+        self.platform, self.role, self.org, self.way = platform, role, org, way
         connectors = services.connector_classes(platform, role)
-        self.declared = declared_settings(connectors)
+        everything = declared_settings(connectors)
+        self.declared = connecting.asked_for(way, everything) if way else everything
         self.broken_seal = ""
         self._set_org_fields(user)
         for setting in self.declared:
@@ -119,8 +130,25 @@ class OrgForm(forms.Form):
         """The fields that were filled in differently: their labels, never their values."""
         return [str(self.fields[name].label or name) for name in self.changed_data]
 
+    def entered(self) -> connecting.Entered:
+        """What was filled in, by setting name."""
+        values = self.cleaned_data
+        plain = {each.name: _as_text(values[_plain(each.name)]) for each in self.declared if not each.secret}
+        secrets = {each.name: _as_text(values[_secret(each.name)]) for each in self.declared if each.secret}
+        return connecting.Entered(plain, secrets)
+
     def _save(self) -> Org:
         entered = self.cleaned_data
+        if self.way is not None:
+            return connecting.connect(
+                self.org,
+                self.way,
+                self.entered(),
+                customer=entered.get("customer"),
+                name=entered["name"],
+                platform=self.platform,
+                role=self.role,
+            )
         plain = {each.name: _as_text(entered[_plain(each.name)]) for each in self.declared if not each.secret}
         secrets = {each.name: _as_text(entered[_secret(each.name)]) for each in self.declared if each.secret}
         clear = [each.name for each in self.declared if entered.get(_clear(each.name))]
@@ -160,13 +188,28 @@ class OrgForm(forms.Form):
             return
         is_set = setting.name in names_set
         self.fields[_secret(setting.name)] = _secret_field(setting, is_set=is_set)
-        if is_set and not setting.required:
+        if is_set and not setting.required and self.way is None:
             self.fields[_clear(setting.name)] = forms.BooleanField(
                 label=f"Forget {setting.label}", required=False, widget=UnfoldBooleanWidget
             )
 
     def _field_of(self, name: str) -> str | None:
         return next((field for field in (_plain(name), _secret(name)) if field in self.fields), None)
+
+
+class SetUpForm(OrgForm):
+    """What a set-up needs once, and whom the system may write to about the app it makes."""
+
+    contact_email = forms.EmailField(
+        label="Contact address",
+        widget=UnfoldAdminTextInputWidget,
+        help_text="The system keeps it with the app and may write to it.",
+    )
+
+    def __init__(self, *args: Any, user: Viewer, **kwargs: Any) -> None:
+        super().__init__(*args, user=user, **kwargs)
+        self.fields["contact_email"].initial = getattr(user, "email", "")
+        self.order_fields([name for name in self.fields if name != "contact_email"])
 
 
 class BudgetForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscriptable at run time

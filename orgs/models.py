@@ -9,7 +9,7 @@ from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import F, Q
-from django.db.models.functions import Lower
+from django.db.models.functions import Lower, Now
 
 from orgs.fields import SealedMap, SealedMapField, sealed_bytes_constraint
 from orgs.sealing import register_sealed_column
@@ -146,6 +146,39 @@ class Org(models.Model):
         """Replace the access token's parts (not saved yet)."""
         box = SealedMap.seal("orgs.Org.token", parts, bound_to=str(self.public_id))
         self.token = box if parts else None
+
+
+class AppProvisioning(models.Model):
+    """The latest set-up of an org: how far it came, and what it made there. Never the credentials it used.
+
+    ``app_name`` stays the same for an org, so that the next try finds and replaces what an interrupted one left.
+    """
+
+    class State(models.TextChoices):
+        RUNNING = "running", "Under way"
+        DONE = "done", "Done"
+        FAILED = "failed", "Failed"
+
+    org = models.OneToOneField(Org, on_delete=models.CASCADE, related_name="provisioning", primary_key=True)
+    app_name = models.CharField(max_length=80)
+    state = models.CharField(max_length=7, choices=State, default=State.RUNNING)
+    step = models.CharField(max_length=200, blank=True, default="")
+    reason = models.TextField(blank=True, default="")
+    started_at = models.DateTimeField(db_default=Now())
+    finished_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = (
+            models.CheckConstraint(
+                name="orgs_appprovisioning_state_known", condition=Q(state__in=("running", "done", "failed"))
+            ),
+            models.CheckConstraint(
+                name="orgs_appprovisioning_ended", condition=Q(state="running") | Q(finished_at__isnull=False)
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.app_name}: {self.get_state_display()}"
 
 
 class OrgFile(models.Model):

@@ -41,9 +41,11 @@ def _left(left: int, total: int) -> str:
     return f"{left:,} of {total:,} left{share}"
 
 
-def _figure(value: float | list[str]) -> str:
+def _figure(value: float | str | list[str]) -> str:
     if isinstance(value, list):
         return ", ".join(map(_words, value)) or "none"
+    if isinstance(value, str):
+        return _words(value) or "none"
     return f"{value:,}" if value else "no limit of its own"
 
 

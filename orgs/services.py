@@ -177,7 +177,7 @@ def open_source(org: Org, *, clock: Clock | None = None) -> Source:
     """The org's source connector, to be used as a context manager; raises SettingsInvalid."""
     if not org.reads:
         raise SettingsInvalid(f"{org.name} is not a source. Change its role or choose another org.")
-    return source_class(org.platform)(_context(org, clock))
+    return source_class(org.platform)(context_of(org, clock))
 
 
 def open_target(org: Org, *, journal: Journal | None = None, clock: Clock | None = None) -> Target:
@@ -186,11 +186,12 @@ def open_target(org: Org, *, journal: Journal | None = None, clock: Clock | None
     ``journal`` remembers across crashes what its writes began."""
     if not org.writes:
         raise SettingsInvalid(f"{org.name} is not a target. Change its role or choose another org.")
-    context = _context(org, clock)
+    context = context_of(org, clock)
     return target_class(org.platform)(context if journal is None else replace(context, journal=journal))
 
 
-def _context(org: Org, clock: Clock | None = None) -> Context:
+def context_of(org: Org, clock: Clock | None = None) -> Context:
+    """What the org's connectors are handed; raises SettingsInvalid where its secrets cannot be opened."""
     try:
         secrets = org.open_secrets()
     except SealBroken as broken:

@@ -1,19 +1,17 @@
 """The pages of an org in the admin: add, look, change, check."""
 
-from typing import Any, cast
-
-from django.contrib import admin, messages
-from django.contrib.admin.models import ADDITION, CHANGE, LogEntry
+from django.contrib import messages
+from django.contrib.admin.models import ADDITION, CHANGE
 from django.contrib.auth.decorators import permission_required
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_POST
 
-from orgs import presentation, services
+from orgs import connect_views, connecting, presentation, services
 from orgs.forms import BudgetForm, OrgForm, PlatformForm, platform_label
-from orgs.models import Org, OrgFile, OrgStatus
-from orgs.reporting import ClosedExceptionFilter
+from orgs.models import AppProvisioning, Org, OrgFile, OrgStatus
+from orgs.pages import close_exception_pages, note, page, visible_org
 from orgs.validation import declared_settings
 
 STATUS_COLOURS = {
@@ -28,11 +26,14 @@ STATUS_COLOURS = {
 @sensitive_post_parameters()
 def add_org(request: HttpRequest) -> HttpResponse:
     """First the platform and role (in the address), then the form their connectors ask for."""
-    _close_exception_pages(request)
+    close_exception_pages(request)
     chooser = PlatformForm(request.GET if "platform" in request.GET else None)
     if not chooser.is_valid():
-        return render(request, "admin/orgs/org/choose.html", _page("Add an org", form=chooser, request=request))
+        return render(request, "admin/orgs/org/choose.html", page("Add an org", form=chooser, request=request))
     chosen = chooser.cleaned_data
+    ways = connecting.ways_of(chosen["platform"], chosen["role"])
+    if ways:
+        return connect_views.connect(request, None, platform=chosen["platform"], role=chosen["role"])
     form = OrgForm(
         request.POST or None,
         request.FILES or None,
@@ -41,19 +42,19 @@ def add_org(request: HttpRequest) -> HttpResponse:
         user=request.user,
     )
     if request.method == "POST" and (org := form.submit()):
-        _note(request, org, ADDITION, "Added.")
+        note(request, org, ADDITION, "Added.")
         messages.success(request, f"{org.name} was added. Check the connection next.")
         return redirect("admin:orgs_org_change", org.pk)
     title = f"Add an org: {platform_label(chosen['platform'])}"
-    return render(request, "admin/orgs/org/settings.html", _page(title, form=form, request=request))
+    return render(request, "admin/orgs/org/settings.html", page(title, form=form, request=request))
 
 
 @permission_required("orgs.view_org", raise_exception=True)
 def org_page(request: HttpRequest, object_id: str) -> HttpResponse:
     """What we know of an org, and what can be done with it."""
-    org = _visible_org(request, object_id)
+    org = visible_org(request, object_id)
     connectors = services.installed_connectors(org)
-    shown = _page(
+    shown = page(
         org.name,
         request=request,
         org=org,
@@ -69,6 +70,8 @@ def org_page(request: HttpRequest, object_id: str) -> HttpResponse:
         capabilities=presentation.capabilities(org),
         takes_files=any(connector.capabilities.files for connector in connectors),
         files=org.files.all(),
+        has_ways=any(connector.ways for connector in connectors),
+        provisioning=AppProvisioning.objects.filter(org=org).first(),
         may_change=request.user.has_perm("orgs.change_org"),
         may_delete=request.user.has_perm("orgs.delete_org"),
     )
@@ -79,8 +82,8 @@ def org_page(request: HttpRequest, object_id: str) -> HttpResponse:
 @sensitive_post_parameters()
 def edit_org(request: HttpRequest, object_id: str) -> HttpResponse:
     """Change settings and secrets, add files."""
-    _close_exception_pages(request)
-    org = _visible_org(request, object_id)
+    close_exception_pages(request)
+    org = visible_org(request, object_id)
     form = OrgForm(
         request.POST or None,
         request.FILES or None,
@@ -90,34 +93,32 @@ def edit_org(request: HttpRequest, object_id: str) -> HttpResponse:
         org=org,
     )
     if request.method == "POST" and (saved := form.submit()):
-        _note(
-            request, saved, CHANGE, f"Changed: {', '.join(form.changed_labels())}." if form.changed_data else "Saved."
-        )
+        note(request, saved, CHANGE, f"Changed: {', '.join(form.changed_labels())}." if form.changed_data else "Saved.")
         messages.success(request, f"{saved.name} was saved.")
         return redirect("admin:orgs_org_change", saved.pk)
-    page = _page(f"Settings of {org.name}", form=form, request=request, org=org, original=org)
-    return render(request, "admin/orgs/org/settings.html", page)
+    shown = page(f"Settings of {org.name}", form=form, request=request, org=org, original=org)
+    return render(request, "admin/orgs/org/settings.html", shown)
 
 
 @permission_required("orgs.change_org", raise_exception=True)
 def edit_budget(request: HttpRequest, object_id: str) -> HttpResponse:
     """Agree on how much may be asked of the org, and when."""
-    org = _visible_org(request, object_id)
+    org = visible_org(request, object_id)
     form = BudgetForm(request.POST or None, org=org)
     if request.method == "POST" and form.submit():
-        _note(request, org, CHANGE, f"Changed the rate budget: {', '.join(form.changed_labels()) or 'nothing'}.")
+        note(request, org, CHANGE, f"Changed the rate budget: {', '.join(form.changed_labels()) or 'nothing'}.")
         messages.success(request, f"The rate budget of {org.name} was saved.")
         return redirect("admin:orgs_org_change", org.pk)
-    page = _page(f"Rate budget of {org.name}", form=form, request=request, org=org, original=org, card="Rate budget")
-    return render(request, "admin/orgs/org/settings.html", page)
+    shown = page(f"Rate budget of {org.name}", form=form, request=request, org=org, original=org, card="Rate budget")
+    return render(request, "admin/orgs/org/settings.html", shown)
 
 
 @require_POST
 @permission_required("orgs.change_org", raise_exception=True)
 def check_org(request: HttpRequest, object_id: str) -> HttpResponse:
     """Check the connection and say how it went."""
-    _close_exception_pages(request)
-    org = services.check_org(_visible_org(request, object_id))
+    close_exception_pages(request)
+    org = services.check_org(visible_org(request, object_id))
     if org.status == OrgStatus.ACTIVE:
         messages.success(request, f"Connected to {org.name} as {org.account}.")
     else:
@@ -129,25 +130,12 @@ def check_org(request: HttpRequest, object_id: str) -> HttpResponse:
 @permission_required("orgs.change_org", raise_exception=True)
 def remove_file(request: HttpRequest, object_id: str, file_id: int) -> HttpResponse:
     """Forget one uploaded file."""
-    org = _visible_org(request, object_id)
+    org = visible_org(request, object_id)
     file = get_object_or_404(OrgFile, org=org, pk=file_id)
     services.remove_file(file)
-    _note(request, org, CHANGE, f"Removed the file {file.name}.")
+    note(request, org, CHANGE, f"Removed the file {file.name}.")
     messages.success(request, f"{file.name} was removed.")
     return redirect("admin:orgs_org_change", org.pk)
-
-
-def _visible_org(request: HttpRequest, object_id: str) -> Org:
-    """The org where the user may see it, otherwise 404 as if there were none."""
-    if not object_id.isdecimal():
-        raise Http404
-    known = Org.objects.visible_to(request.user).select_related("customer")
-    org: Org = get_object_or_404(known, pk=int(object_id))
-    return org
-
-
-def _page(title: str, *, request: HttpRequest, **context: Any) -> dict[str, Any]:
-    return {**admin.site.each_context(request), "title": title, "opts": Org._meta, **context}
 
 
 def _overview(org: Org) -> list[tuple[str, str]]:
@@ -159,12 +147,3 @@ def _overview(org: Org) -> list[tuple[str, str]]:
         ("Account", org.account),
         *folder,
     ]
-
-
-def _note(request: HttpRequest, org: Org, flag: int, message: str) -> None:
-    LogEntry.objects.log_actions(cast("int", request.user.pk), [org], flag, message, single_object=True)
-
-
-def _close_exception_pages(request: HttpRequest) -> None:
-    # Django's own marking of sensitive values is switched off while debugging.
-    request.exception_reporter_filter = ClosedExceptionFilter()

@@ -20,7 +20,7 @@ from connectors.auth import (
 )
 from connectors.clients.salesforce_errors import DIALECT
 from connectors.context import Context, Secret
-from connectors.errors import SettingsInvalid
+from connectors.errors import NotFound, SettingsInvalid
 from connectors.http import Auth, HttpClient
 from connectors.pagination import batch_from
 from connectors.types import Identity, JsonScalar, Setting, SettingKind
@@ -33,6 +33,7 @@ SETTINGS: Final = (
         "login_url",
         "Org address",
         SettingKind.URL,
+        required=False,
         help="The org's My Domain address, https://acme.my.salesforce.com; a sandbox has its own.",
     ),
     Setting("sfdx_auth_url", "SFDX auth URL", SettingKind.LONG_TEXT, required=False, secret=True,
@@ -100,8 +101,24 @@ class SalesforceSession:
             "sandbox": bool(org.get("IsSandbox")),
             "instance": org.get("InstanceName"),
             "API version": self.version,
+            **self._features(),
         }
         return Identity(account=str(org.get("Name") or org.get("Id") or SYSTEM), facts=facts, limits=self._limits())
+
+    def _features(self) -> dict[str, JsonScalar]:
+        """What the org has switched on, and whether the user may set audit fields: by what its Account looks like.
+        Nothing where the user does not see accounts."""
+        try:
+            answer = self.http.get(self.path("sobjects", "Account", "describe"))
+        except NotFound:
+            return {}
+        fields = {str(entry.get("name")): entry for entry in batch_from(answer, ("fields",)).records}
+        return {
+            "several currencies": "CurrencyIsoCode" in fields,
+            "person accounts": "IsPersonAccount" in fields,
+            "state and country picklists": "BillingStateCode" in fields,
+            "may set audit fields": bool(fields.get("CreatedDate", {}).get("createable")),
+        }
 
     def _limits(self) -> dict[str, tuple[int, int]]:
         limits = self.http.get(self.path("limits")).object()

@@ -149,7 +149,7 @@ def test_what_is_no_sfdx_auth_url_is_told_without_repeating_it(pasted: str) -> N
 
 def test_secrets_among_the_settings() -> None:
     assert {setting.name for setting in SETTINGS if setting.secret} == {
-        "sfdx_auth_url", "client_secret", "refresh_token", "access_token"
+        "sfdx_auth_url", "client_secret", "refresh_token", "access_token", "private_key"
     }  # fmt: skip
 
 
@@ -223,14 +223,27 @@ def test_check_tells_who_the_org_is_and_what_is_left() -> None:
         "DataStorageMB": {"Max": 5, "Remaining": -1},
         "Other": {},
     }
+    account = {"fields": [{"name": "CreatedDate", "createable": True}, {"name": "CurrencyIsoCode"}]}
     source, _ = source_of(
-        answer([{"version": "65.0"}, {"version": "66.0"}]), answer({"records": [organization]}), answer(limits)
+        answer([{"version": "65.0"}, {"version": "66.0"}]),
+        answer({"records": [organization]}),
+        answer(account),
+        answer(limits),
     )
     identity = source.check()
     assert identity.account == "Acme"
     assert identity.facts["edition"] == "Enterprise Edition"
     assert identity.facts["sandbox"] is False
+    assert (identity.facts["several currencies"], identity.facts["person accounts"]) == (True, False)
+    assert identity.facts["may set audit fields"] is True
     assert identity.limits == {"DailyApiRequests": (42, 100), "DataStorageMB": (0, 5)}
+
+
+def test_a_user_who_does_not_see_accounts_is_let_in_all_the_same() -> None:
+    source, _ = source_of(
+        answer([{"version": "66.0"}]), answer({"records": []}), refused("NOT_FOUND", status=404), answer({})
+    )
+    assert "person accounts" not in source.check().facts
 
 
 def test_a_version_the_org_lacks_is_told() -> None:
