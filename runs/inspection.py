@@ -14,9 +14,11 @@ from runs import payload
 from runs.choices import RunKind
 from runs.engine.session import Session
 from runs.engine.transform import transform
-from runs.models import Chunk, Finding, TrackedRecord
+from runs.models import Chunk, ContentsDropped, Finding, TrackedRecord
 
 LONG_CHARACTERS = 160
+
+UNREADABLE = (SealBroken, ContentsDropped)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +102,7 @@ def inspect(chunks: Sequence[Chunk], source_id: str, *, key: str | None) -> Insp
     last = Chunk.objects.defer(None).select_related("step").get(pk=bringing[-1].pk)
     try:
         row = _source_row(last, source_id)
-    except SealBroken as error:
+    except UNREADABLE as error:
         return Inspection(Side(sentence=str(error)), Side(), Side(), key, list(reversed(chunks)))
     if row is None:
         lost = Side(sentence="The last chunk that touched this record does not carry it any more.")
@@ -170,11 +172,11 @@ def _mapped(chunk: Chunk, row: pl.DataFrame) -> Side:
 
 def _before(last: Chunk, key: str | None) -> Side:
     """The target's row before the last chunk that wrote it; none where our run created it."""
-    if last.before is None or key is None:
+    if last.intended_at is None or key is None:
         return Side(sentence="Nothing was sent for this record.")
     try:
-        images = payload.unpack(last.before, purpose=payload.BEFORE)
-    except SealBroken as error:
+        images = payload.unpack(last.before or b"", purpose=payload.BEFORE)
+    except UNREADABLE as error:
         return Side(sentence=str(error))
     image = images.filter(pl.col("key") == key)
     if not image.height:

@@ -101,7 +101,7 @@ def _exists(name: str) -> bool:
 def _drop(name: str) -> None:
     try:
         with transaction.atomic(), connection.cursor() as cursor:
-            cursor.execute("SELECT set_config('lock_timeout', %s, true)", [f"{PATIENCE_SECONDS}s"])
+            cursor.execute("SELECT set_config('lock_timeout', %s, true)", [f"{PATIENCE_SECONDS * 1_000:.0f}ms"])
             cursor.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(sql.Identifier(name)).as_string(None))
     except OperationalError as error:
         if not isinstance(error.__cause__, LockNotAvailable):

@@ -20,7 +20,7 @@ from orgs.visibility import Viewer, VisibleQuerySet
 from projects.models import Project, ProjectObject
 from runs import payload
 from runs.choices import DUE, OPEN, ChunkState, RecordState, RunKind
-from runs.models import Chunk, TrackedRecord
+from runs.models import Chunk, ContentsDropped, TrackedRecord
 
 PAGE_SIZE = 50
 COUNT_CAP = 10_000
@@ -241,7 +241,7 @@ def find_pending(viewer: Viewer, text: str, projects: Sequence[Project]) -> list
     for chunk in waiting.select_related("step", "run").defer(None).order_by("run", "id")[:MOST_STAGED]:
         try:
             frame = payload.unpack(chunk.payload, purpose=payload.PAYLOAD)
-        except SealBroken:
+        except (SealBroken, ContentsDropped):
             continue
         identity = chunk.step.mapping["identity"]
         here = frame.filter(pl.col(identity).is_in(_possible_ids(text.strip())))

@@ -33,7 +33,7 @@ from runs.engine.relink import relink
 from runs.engine.session import Session
 from runs.engine.work import Task, Work, held, next_work
 from runs.leases import Lease, LeaseLost
-from runs.models import Run
+from runs.models import ContentsDropped, Run
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ EXTRACT_PAGES = 20
 """Pages a worker reads before it looks whether something waits to be loaded."""
 
 DATABASE_GONE = (OperationalError, InterfaceError, DriverOperationalError, DriverInterfaceError)
-EXPECTED = (FatalError, SealBroken, MappingInvalid, OrderImpossible, NothingToDo)
+EXPECTED = (FatalError, SealBroken, ContentsDropped, MappingInvalid, OrderImpossible, NothingToDo)
 
 
 class Progress(StrEnum):
