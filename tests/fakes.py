@@ -163,7 +163,10 @@ class FakeTarget(Fake, Target):
         return (name, held[name]["target_id"], Outcome.UPDATED, None, None, None)
 
     def fetch(self, entity: str, *, key: str, keys: Sequence[str], fields: Sequence[str]) -> pl.DataFrame:
+        """By the record's id where ``key`` is the entity's id field, else under our keys."""
         held = self.world.rows[entity]
+        if key == self.describe(entity).entity.id_field:
+            held = {row["target_id"]: row for row in held.values()}
         names = [name for name in fields if name != "key"]
         rows = [
             {"target_id": held[k]["target_id"], "key": k, **{n: held[k].get(n) for n in names}}
@@ -210,9 +213,6 @@ class FakeTarget(Fake, Target):
     def keys(self, entity: str, *, key: str, prefix: str) -> Iterator[pl.Series]:
         yield pl.Series([name for name in self.world.rows[entity] if name.startswith(prefix)], dtype=pl.String)
 
-    def keys(self, entity: str, *, key: str, prefix: str) -> Iterator[pl.Series]:
-        yield pl.Series([name for name in self.world.rows[entity] if name.startswith(prefix)], dtype=pl.String)
-
     def delete(self, entity: str, target_ids: Sequence[str]) -> WriteResult:
         held = self.world.rows[entity]
         gone = {row["target_id"]: name for name, row in held.items() if row["target_id"] in set(target_ids)}
@@ -233,7 +233,7 @@ class FakeTarget(Fake, Target):
             return ()
         fields = tuple(FieldInfo(info.name.lower(), info.type, references=info.references) for info in schema.fields)
         self.world.target_schemas[name] = EntitySchema(
-            EntityInfo(name, name, key), (FieldInfo(key, required=True), *(f for f in fields if f.name != key))
+            EntityInfo(name, name, "target_id"), (FieldInfo(key, required=True), *(f for f in fields if f.name != key))
         )
         return (f"Created {name}.",)
 

@@ -16,8 +16,9 @@ from projects.mapping.specification import Unresolved
 from runs import leases, ledger, payload
 from runs.choices import RecordState
 from runs.crash_points import CrashPoint, reached
-from runs.engine import conflicts
+from runs.engine import conflicts, matching
 from runs.engine.journal import idempotency_key, jobs_of
+from runs.engine.matching import Matches
 from runs.engine.sending import equal_keys, send
 from runs.engine.session import Bench, Session
 from runs.engine.transform import Mapped, transform
@@ -72,11 +73,17 @@ def bring(session: Session, bench: Bench, lease: Lease, chunk: Chunk, frame: pl.
     fresh, settled = _split(usable, known, deferred)
     again, rewritten = chunk.idempotency_key == key, chunk.before is not None
     touched = [fresh, mapped.waiting, _waiting_among(settled, deferred)]
-    before = _before(session, bench, lease, chunk, touched, key=key)
+    before = _before(session, bench, chunk, touched)
+    matches = matching.NOTHING
+    if bench.mapping.match:
+        matches = matching.match(session, bench, chunk, mapped, _new(fresh, known, before))
+        fresh = fresh.join(matches.stopped, on="source_id", how="anti", maintain_order="left")
+    before = _intend(lease, chunk, before, matches, key=key)
     leases.renew(lease)
     weighed = conflicts.weigh(session, bench, mapped, chunk=chunk, fresh=fresh, known=known, before=before)
     fresh = weighed.records
-    written = send(session, bench, weighed.content, again=again)
+    refused = matching.adopt(session, bench, before, fresh)
+    written = pl.concat([send(session, bench, _without(bench, weighed.content, refused), again=again), refused])
     same_before = equal_keys(bench, weighed.content, before) if rewritten else _unchanged(written)
     outcomes = pl.concat(
         [
@@ -89,11 +96,14 @@ def bring(session: Session, bench: Bench, lease: Lease, chunk: Chunk, frame: pl.
                 code=pl.lit("waiting"),
                 reason=pl.col("reason"),
             ),
+            matches.stopped,
             weighed.held_back,
             _judged(fresh, written, deferred, existed=before["key"], same_before=same_before),
         ]
     )
-    findings = pl.concat([refusals.select(FINDING_COLUMNS), _refused_by_target(fresh, written), weighed.findings])
+    findings = pl.concat(
+        [refusals.select(FINDING_COLUMNS), _refused_by_target(fresh, written), weighed.findings, matches.findings]
+    )
     # A record repeated on the page is skipped once and landed once; how it landed is where it stands.
     fates = outcomes.unique(["source_id", "part"], keep="last", maintain_order=True)
     counts = _count(outcomes, settled, deferred)
@@ -186,21 +196,41 @@ def _settled_fates(settled: pl.DataFrame, deferred: pl.DataFrame) -> pl.DataFram
     )
 
 
-def _before(
-    session: Session, bench: Bench, lease: Lease, chunk: Chunk, touched: list[pl.DataFrame], *, key: str
-) -> pl.DataFrame:
+def _before(session: Session, bench: Bench, chunk: Chunk, touched: list[pl.DataFrame]) -> pl.DataFrame:
     """The target's rows, as they were before this chunk first wrote, under all keys it may write, now or when
-    it is relinked; fetched and committed on the first call."""
+    it is relinked; fetched on the first call."""
     if chunk.before is not None:
-        if chunk.idempotency_key != key:
-            ledger.begin(lease, key)
         return payload.unpack(chunk.before, purpose=payload.BEFORE)
     keys = pl.concat([records.select("key") for records in touched])["key"].drop_nulls().unique()
     before = session.target.fetch(bench.entity, key=bench.mapping.key, keys=keys.to_list(), fields=bench.other_fields)
     reached(CrashPoint.LOAD_FETCHED)
-    ledger.intend(lease, before, key=key)
+    return before
+
+
+def _new(fresh: pl.DataFrame, known: pl.DataFrame, before: pl.DataFrame) -> pl.DataFrame:
+    """The records that are neither in the id map nor in the target under their key."""
+    ours = known.filter(pl.col("target_id").is_not_null())
+    return fresh.join(ours, on="source_id", how="anti", maintain_order="left").join(
+        before, on="key", how="anti", maintain_order="left"
+    )
+
+
+def _intend(lease: Lease, chunk: Chunk, before: pl.DataFrame, matches: Matches, *, key: str) -> pl.DataFrame:
+    """Commit the before-images, with those of rows that are about to be taken over, and the idempotency key."""
+    if matches.images is not None:
+        before = matching.with_images(before, matches.images)
+    if chunk.before is None or matches.images is not None:
+        ledger.intend(lease, before, key=key)
+    elif chunk.idempotency_key != key:
+        ledger.begin(lease, key)
     reached(CrashPoint.LOAD_INTENDED)
     return before
+
+
+def _without(bench: Bench, content: pl.DataFrame, refused: pl.DataFrame) -> pl.DataFrame:
+    if not refused.height:
+        return content
+    return content.filter(~pl.col(bench.mapping.key).cast(pl.String).is_in(refused["key"].implode()))
 
 
 def _unchanged(written: pl.DataFrame) -> pl.Series:

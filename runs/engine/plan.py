@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 import orjson
 from django.db import transaction
 
+from connectors.errors import SettingsInvalid
 from connectors.types import EntitySchema, FieldInfo, FieldType
 from projects import services as projects
 from projects.definitions import schema_to_json
@@ -110,6 +111,11 @@ def _make_room(session: Session, objects: Sequence[ProjectObject], sources: dict
 
 def _check(session: Session, chosen: ProjectObject, source: EntitySchema) -> Planned:
     mapping = projects.object_mapping(chosen, source)
+    if mapping.match and not session.target.capabilities.finds:
+        raise SettingsInvalid(
+            f"{session.run.project.target} cannot look records up by {', '.join(mapping.match)}; take the match key "
+            f"off the object {chosen}."
+        )
     target = projects.describe(session.run.project.target, mapping.target_entity, session.target)
     compiled = compile_mapping(mapping, source, target, projects.value_maps(session.run.project))
     return Planned(chosen, mapping, source, target, compiled)
@@ -170,5 +176,6 @@ def _step(run: Run, item: Planned, position: int, wave: int, *, expected: int | 
         mapping=codec.encode(item.mapping),
         source_schema=schema_to_json(item.source),
         target_schema=schema_to_json(item.target),
+        read_before_load=bool(item.mapping.match),
         expected=expected,
     )

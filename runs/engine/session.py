@@ -23,10 +23,10 @@ from projects.models import OnConflict
 from projects.services import narrow, value_maps
 from runs import ledger
 from runs.engine import parents
-from runs.heartbeat import Heartbeat, WaitingClock
-from runs.leases import Lease
 from runs.engine.journal import ChunkJournal
 from runs.engine.parents import Parents
+from runs.heartbeat import Heartbeat, WaitingClock
+from runs.leases import Lease
 from runs.ledger import Place
 from runs.models import Run, Step
 
@@ -103,6 +103,8 @@ class Session(AbstractContextManager["Session"]):
         self._clock = WaitingClock(self.heartbeat)
         self._benches: dict[int, Bench] = {}
         self.journal = ChunkJournal(run_id)
+        self.rematched: set[int] = set()
+        """Steps whose waiting records' match keys this worker has registered."""
 
     @cached_property
     def source(self) -> Source:

@@ -41,6 +41,7 @@ LOADING = f"""
     SELECT c.id FROM {CHUNK} c JOIN {STEP} s ON s.id = c.step_id
      WHERE c.run_id = %s AND c.state IN ('staged', 'loading')
        AND c.available_at <= clock_timestamp() AND (c.lease_until IS NULL OR c.lease_until < clock_timestamp())
+       AND (s.extracted_at IS NOT NULL OR NOT s.read_before_load)
        AND s.wave <= (
            SELECT min(w.wave) FROM {STEP} w WHERE w.run_id = c.run_id
               AND (w.extracted_at IS NULL
