@@ -11,6 +11,7 @@ from django.db import connection
 
 from runs.choices import DUE
 from runs.models import Run
+from runs.remedies import Remedy, remedy
 
 MOST_CAUSES = 50
 COUNT_CAP = 10_000
@@ -28,6 +29,10 @@ class Cause:
     object_id: int
     source_id: str
     part: str
+
+    @property
+    def remedy(self) -> Remedy:
+        return remedy(self.rule)
 
     @property
     def is_error(self) -> bool:

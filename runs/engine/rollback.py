@@ -254,7 +254,13 @@ def _judge(past: Earlier, records: pl.DataFrame, now: pl.DataFrame) -> _Judged:
                     reason=pl.lit(LATER_RUN),
                     count="conflicts",
                 ),
-                _outcome(edited, RecordState.CONFLICT, code="edited", reason=changed, count="conflicts"),
+                _outcome(
+                    edited,
+                    RecordState.CONFLICT,
+                    code="recreated" if past.deleted else "edited",
+                    reason=changed,
+                    count="conflicts",
+                ),
                 _outcome(gone, RecordState.SKIPPED, code="gone", reason=pl.lit(GONE), count="skipped", gone=True),
             ]
         ),

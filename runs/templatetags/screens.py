@@ -13,6 +13,7 @@ from runs import ledger
 from runs.choices import ACTIVE, RecordState, RunKind, RunState
 from runs.ledger import Scope
 from runs.models import Run
+from runs.remedies import Remedy, remedy
 
 register = template.Library()
 
@@ -140,6 +141,12 @@ def tried_what(run: Run) -> str:
         f"{len(scope.objects)} object{'' if len(scope.objects) == 1 else 's'}" if scope.objects else "",
     ]
     return " of ".join(part for part in parts if part) or "all that was due"
+
+
+@register.filter
+def remedy_of(code: str) -> Remedy:
+    """The probable cause and the fix of a code."""
+    return remedy(code)
 
 
 @register.filter
