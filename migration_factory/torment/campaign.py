@@ -10,6 +10,7 @@ from typing import Any
 
 import orjson
 import psycopg
+from django.db import connection
 
 from migration_factory import embedded
 from migration_factory.embedded.account import binary
@@ -212,6 +213,7 @@ class Campaign:
                 if state != "failed":
                     break
                 self.storm.end()
+                connection.close()
                 self.report.resumed.append(reason)
                 self.storm.note(f"run {run.pk} failed and is resumed: {reason}")
                 runs.resume_run(Run.objects.get(pk=run.pk))
@@ -219,6 +221,7 @@ class Campaign:
                 state, reason = self._ended(run)
         finally:
             self.storm.end()
+            connection.close()  # which may have been broken meanwhile
         self.storm.note(f"run {run.pk} {state}: {reason}")
         if state != "completed":
             self._must_be_none(run, [f"it ended as {state}: {reason}"])

@@ -16,11 +16,11 @@ from migration_factory.torment.ground import Ground
 from migration_factory.torment.workers import LEASE_SECONDS, Host, go_on
 from sandbox.faults.proxy import Harm, Kind
 
-CALM_SECONDS = 0.6
+CALM_SECONDS = 1.0
 """The mean time between two faults."""
 PILED_UP = 1
 """Faults that may lie in wait on one connection's way: a piece that meets one after the other is set aside."""
-RESTART_EVERY = 20.0
+RESTART_EVERY = 45.0
 """Seconds between two restarts of the server: the queue's broker sleeps for ten after each."""
 
 FAULTS = ("kill", "freeze", "expire", "drop-after-commit", "cut", "slow", "429", "503", "db-restart")
@@ -177,8 +177,9 @@ class Storm:
         return f"{role} by {seconds * 1000:.0f} ms"
 
     def _too_many(self) -> str:
-        kind = self.chance.choice(("rate_limited", "rate_limited", "api_limit"))
-        return self._refusals(kind, retry_after=self.chance.choice((None, 1, 2)))
+        """Always with Retry-After: without one, the platform says so when the day's requests are used up, and a run
+        then waits for an hour."""
+        return self._refusals("rate_limited", retry_after=self.chance.choice((1, 2)))
 
     def _unavailable(self) -> str:
         kind = self.chance.choice(("unavailable", "server_error", "drop_before", "truncated", "cut"))

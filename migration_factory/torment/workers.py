@@ -12,7 +12,7 @@ import psutil
 import psycopg
 from django.conf import settings
 
-LEASE_SECONDS = 3.0
+LEASE_SECONDS = 5.0
 TIME_BOX_SECONDS = 3
 SPARED_AT = 5
 """A piece that killed so many workers is spared, or it would be set aside as one that kills them all."""
@@ -41,7 +41,7 @@ class Host:
             "MF_LEASE_SECONDS": str(LEASE_SECONDS),
             "MF_TIME_BOX_SECONDS": str(TIME_BOX_SECONDS),
         }
-        command = [str(settings.BASE_DIR / "manage.py"), "run_workers", "--frozen-after", "5", "--grace", "15"]
+        command = [str(settings.BASE_DIR / "manage.py"), "run_workers", "--frozen-after", "12", "--grace", "15"]
         with self.log.open("ab") as output:
             self.process = subprocess.Popen(
                 [sys.executable, *command],

@@ -185,6 +185,8 @@ class Proxy:
         self._open.add(connection)
         try:
             await asyncio.gather(self._ask(connection, from_client), self._answer(connection, from_server))
+        except asyncio.CancelledError:  # the proxy ends; asyncio's streams would report it as an error of ours
+            return
         finally:
             self._open.discard(connection)
             to_client.close()
