@@ -284,7 +284,7 @@ def match_twins(place: Place, matches: pl.Series, *, earlier: bool) -> pl.DataFr
                 "due": list(DUE),
             },
         )
-        schema = {"match": pl.String, "source_ids": pl.List(pl.String)}
+        schema = pl.Schema({"match": pl.String(), "source_ids": pl.List(pl.String)})
         return pl.DataFrame(cursor.fetchall(), schema=schema, orient="row")
 
 

@@ -1,7 +1,7 @@
 """What the target held before the chunks that are taken back wrote: their before-images as one."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import polars as pl
@@ -10,8 +10,11 @@ from projects.mapping.equality import EqualityRule
 from runs import payload
 from runs.choices import StepTask
 from runs.engine.images import fingerprints, typed
+from runs.engine.matching import adopted
 from runs.engine.session import Bench, Session
 from runs.models import Chunk, ContentsDropped
+
+ADOPTED_SCHEMA = {"target_id": pl.String, "key": pl.String}
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,8 @@ class Earlier:
     images: pl.DataFrame
     deleted: bool = False
     """Whether we deleted the records in the target: to take that back is to create them again."""
+    adopted: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=ADOPTED_SCHEMA))
+    """``target_id`` and ``key`` of rows that were there without our key: to take that back is to take it from them."""
     trouble: tuple[str, str] = ("", "")
 
     @property
@@ -57,19 +62,20 @@ def earlier(session: Session, records: pl.DataFrame) -> Earlier:
     deleted = writers[-1].step.task == StepTask.DELETE
     if len({(bench.entity, bench.mapping.key) for bench in benches}) > 1:
         told = "Another field was the key when the record was written first; it cannot be told what it was before."
-        return Earlier(benches, _nothing(benches), deleted, ("key_changed", told))
+        return Earlier(benches, _nothing(benches), deleted, trouble=("key_changed", told))
     try:
         rows = [payload.unpack(chunk.before or b"", purpose=payload.BEFORE) for chunk in writers]
     except ContentsDropped:
         told = "What the target held before is not kept any more: the project's retention time has passed."
-        return Earlier(benches, _nothing(benches), deleted, ("image_dropped", told))
+        return Earlier(benches, _nothing(benches), deleted, trouble=("image_dropped", told))
     mine = [held.join(records, on="key", how="semi") for held in rows]
     images = [typed(bench, held) for bench, held in zip(benches, mine, strict=True)]
     merged = images[0]
     for image in images[1:]:
         added = [name for name in image.columns if name not in merged.columns]
         merged = merged.join(image.select("key", *added), on="key", how="left") if added else merged
-    return Earlier(benches, merged, deleted)
+    taken = pl.concat([adopted(held) for held in mine]).unique(maintain_order=True)
+    return Earlier(benches, merged, deleted, taken)
 
 
 def left_hashes(session: Session, records: pl.DataFrame, images: pl.DataFrame) -> pl.DataFrame:

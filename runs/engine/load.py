@@ -82,7 +82,7 @@ def bring(session: Session, bench: Bench, lease: Lease, chunk: Chunk, frame: pl.
     leases.renew(lease)
     weighed = conflicts.weigh(session, bench, mapped, chunk=chunk, fresh=fresh, known=known, before=before)
     fresh = weighed.records
-    refused = matching.adopt(session, bench, before, fresh)
+    refused = matching.adopt(session, bench, matching.adopted(before).join(fresh, on="key", how="semi"))
     written = pl.concat([send(session, bench, _without(bench, weighed.content, refused), again=again), refused])
     same_before = equal_keys(bench, weighed.content, before) if rewritten else _unchanged(written)
     outcomes = pl.concat(

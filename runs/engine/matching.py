@@ -5,7 +5,7 @@ Two source records with one match key are both stopped, whichever came first: al
 before any of it is loaded. So is a record whose key is blank, or that several rows of the target agree with.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import polars as pl
@@ -73,16 +73,16 @@ def with_images(before: pl.DataFrame, images: pl.DataFrame) -> pl.DataFrame:
 
 
 def adopted(before: pl.DataFrame) -> pl.DataFrame:
-    """The before-images of rows that did not carry our key."""
-    return before.filter(pl.col(ADOPTED)) if ADOPTED in before.columns else before.clear()
+    """``target_id`` and ``key`` of the before-images whose rows did not carry our key."""
+    rows = before.filter(pl.col(ADOPTED)) if ADOPTED in before.columns else before.clear()
+    return rows.select("target_id", "key")
 
 
-def adopt(session: Session, bench: Bench, before: pl.DataFrame, records: pl.DataFrame) -> pl.DataFrame:
-    """Give the rows that these records take over our keys; the refusals, as ``RESULT_SCHEMA``, by key.
+def adopt(session: Session, bench: Bench, rows: pl.DataFrame) -> pl.DataFrame:
+    """Give these rows (``target_id``, ``key``) our keys; the refusals, as ``RESULT_SCHEMA``, by key.
 
     May be done again: a row that has its key is left as it is.
     """
-    rows = adopted(before).join(records, on="key", how="semi").select("target_id", "key")
     if not rows.height:
         return pl.DataFrame(schema=RESULT_SCHEMA)
     answers = session.target.adopt(bench.entity, rows, key=bench.mapping.key).frame
@@ -92,10 +92,16 @@ def adopt(session: Session, bench: Bench, before: pl.DataFrame, records: pl.Data
 
 
 def release(session: Session, bench: Bench, rows: pl.DataFrame) -> None:
-    """Take our keys from rows (``target_id``) that did not carry them before us. Raises what the target raises."""
+    """Take our keys from rows that did not carry them before us. Raises what the target raises."""
     if rows.height:
         nobody = rows.select("target_id", key=pl.lit(None, pl.String))
         session.target.adopt(bench.entity, nobody, key=bench.mapping.key)
+
+
+def read_back(session: Session, bench: Bench, rows: pl.DataFrame, fields: Sequence[str]) -> pl.DataFrame:
+    """What rows that lost our keys hold now, as ``Target.fetch`` under those keys would tell."""
+    held = session.target.fetch(bench.entity, key=bench.id_field, keys=rows["target_id"].to_list(), fields=fields)
+    return held.drop("key").join(rows, on="target_id").select("target_id", "key", *fields)
 
 
 # --- the source's side ----------------------------------------------------------------------------------------
@@ -195,10 +201,7 @@ def _ambiguous(bench: Bench, records: pl.DataFrame, hits: pl.DataFrame) -> pl.Da
 
 def _images(session: Session, bench: Bench, alone: pl.DataFrame) -> pl.DataFrame:
     """What the rows hold now, under the keys they are about to get."""
-    ids = alone["target_id"].to_list()
-    rows = session.target.fetch(bench.entity, key=bench.id_field, keys=ids, fields=bench.other_fields)
-    ours = alone.select("target_id", "key")
-    return rows.drop("key").join(ours, on="target_id").select("target_id", "key", *bench.other_fields)
+    return read_back(session, bench, alone.select("target_id", "key"), bench.other_fields)
 
 
 # --- telling --------------------------------------------------------------------------------------------------

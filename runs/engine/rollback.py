@@ -16,6 +16,7 @@ from connectors.types import Outcome
 from runs import events, leases, ledger, payload, traces
 from runs.choices import UNDOABLE, RecordState, RunKind, StepTask
 from runs.crash_points import CrashPoint, reached
+from runs.engine import matching
 from runs.engine.comparison import compare
 from runs.engine.deletions import with_new_references
 from runs.engine.earlier import Earlier, earlier, left_hashes
@@ -147,13 +148,15 @@ def undo(session: Session, lease: Lease) -> None:
     now = _now(session, past, lease, chunk, records)
     judged = _judge(past, records, now)
     leases.renew(lease)
-    outcomes = pl.concat(
-        [
-            judged.untouchable,
-            _delete(session, past.bench, judged.to_delete, now),
-            _restore(session, past, judged.to_restore, now, last_try=False),
-        ]
+    taken = past.adopted.join(judged.to_restore, on="key", how="semi")
+    # An earlier try may have let go of them already, and a write under their keys would make new ones.
+    matching.adopt(session, past.bench, taken)
+    restored = _restore(session, past, judged.to_restore, now, last_try=False)
+    back = restored.filter(pl.col("state") == RecordState.ROLLED_BACK).select("source_id")
+    matching.release(
+        session, past.bench, taken.join(judged.to_restore.join(back, on="source_id"), on="key", how="semi")
     )
+    outcomes = pl.concat([judged.untouchable, _delete(session, past.bench, judged.to_delete, now), restored])
     findings = _conflicts(past, judged, now)
     reached(CrashPoint.UNDO_RESTORED)
     ledger.undone(lease, place, outcomes, findings, _count(outcomes))
@@ -196,14 +199,18 @@ def prove(session: Session, lease: Lease) -> None:
     restored = past.images.join(undone, on="key", how="semi")
     bench = past.bench
     now = session.target.fetch(bench.entity, key=bench.mapping.key, keys=undone["key"].to_list(), fields=past.fields)
+    taken = past.adopted.join(restored, on="key", how="semi")
+    keeping = undone.join(taken, on="key", how="semi").join(now, on="key", how="semi")
+    if taken.height:
+        now = pl.concat([now.join(taken, on="key", how="anti"), matching.read_back(session, bench, taken, past.fields)])
     references = {use.field for use in bench.compiled.references} if past.deleted else set()
     compared = [name for name in past.fields if name not in references]
     found = compare(restored, now, fields=compared, rules=past.rules)
     left = undone.join(past.images, on="key", how="anti").join(now, on="key", how="semi")
-    wrong = len(found.doubled) + found.mismatches.height + left.height
+    wrong = len(found.doubled) + found.mismatches.height + left.height + keeping.height
     verdict = Verdict(undone.height, found.fields, len(found.missing), wrong)
     reached(CrashPoint.PROVEN)
-    ledger.verified(lease, place, verdict, _unproven(undone, left, found.mismatches))
+    ledger.verified(lease, place, verdict, _unproven(undone, left, keeping, found.mismatches))
 
 
 @dataclass(frozen=True, slots=True)
@@ -386,7 +393,9 @@ def _conflicts(past: Earlier, judged: _Judged, now: pl.DataFrame) -> pl.DataFram
     return _finding(told, field=pl.col("field"), value=pl.col("actual"), rule="edited", message=sentence)
 
 
-def _unproven(undone: pl.DataFrame, left: pl.DataFrame, mismatches: pl.DataFrame) -> pl.DataFrame:
+def _unproven(
+    undone: pl.DataFrame, left: pl.DataFrame, keeping: pl.DataFrame, mismatches: pl.DataFrame
+) -> pl.DataFrame:
     ids = undone.select("key", "source_id", "part")
     blank = pl.lit(None, pl.String)
     sentence = pl.format("{} was not restored.", "field")
@@ -398,6 +407,13 @@ def _unproven(undone: pl.DataFrame, left: pl.DataFrame, mismatches: pl.DataFrame
                 value=blank,
                 rule="still_there",
                 message=pl.lit("The record was deleted, but the target still has it."),
+            ),
+            _finding(
+                keeping,
+                field=pl.lit(""),
+                value=pl.col("key"),
+                rule="key_left",
+                message=pl.lit("The record was there before without our key, but still carries it."),
             ),
             _finding(
                 mismatches.join(ids, on="key"),

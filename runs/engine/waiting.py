@@ -4,6 +4,8 @@ A load reads everything anew and a delta looks through all that is due; a retry 
 children, too, by what stands here.
 """
 
+from typing import Any
+
 import polars as pl
 
 from runs import leases, ledger, payload
@@ -50,7 +52,7 @@ def _resolvable(bench: Bench) -> list[pl.DataFrame]:
     return [_complete(bench, chunk, ids["source_id"]) for (chunk,), ids in due.group_by("chunk", maintain_order=True)]
 
 
-def _complete(bench: Bench, chunk_id: object, source_ids: pl.Series) -> pl.DataFrame:
+def _complete(bench: Bench, chunk_id: Any, source_ids: pl.Series) -> pl.DataFrame:
     chunk = Chunk.objects.get(pk=chunk_id)
     frame = payload.unpack(chunk.payload, purpose=payload.PAYLOAD)
     identity = bench.mapping.identity

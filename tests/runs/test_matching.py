@@ -74,7 +74,8 @@ def test_the_one_record_that_agrees_is_taken_over(world: World, moving: Project)
     row = world.rows["contact"]["C0"]
     assert (row["target_id"], row["key"], row["phone"]) == ("t1", "C0", "1")
     assert tracked(moving, "Contact")["C0"].target_id == "t1"
-    world.writes.clear(), world.finds.clear()
+    world.writes.clear()
+    world.finds.clear()
     assert totals(drive(services.start_run(moving))) == {"read": 3, "unchanged": 3}
     assert (world.writes, world.finds) == ([], [])
 
@@ -147,7 +148,8 @@ def test_two_source_records_with_one_match_key_both_stop(
 
 
 def test_a_twin_that_is_retried_alone_is_stopped_again(world: World, moving: Project) -> None:
-    contact(world, "C0"), contact(world, "C1")
+    contact(world, "C0")
+    contact(world, "C1")
     drive(services.start_run(moving))
     run = drive(services.start_retry(moving, Scope(source_ids=("C1",))))
     assert totals(run) == {"read": 1, "rejected": 1}
@@ -232,6 +234,28 @@ def test_rolling_back_gives_the_record_back_as_it_was(world: World, moving: Proj
     assert undo.state == RunState.COMPLETED, undo.reason
     assert {row["target_id"]: row for row in world.rows["contact"].values()} == before
     assert world.rows["account"] == {}
+
+
+@pytest.mark.parametrize("moment", ["before_adopt", "after_adopt", "before_write", "after_write"])
+def test_a_rollback_that_is_cut_short_gives_the_record_back_once(world: World, moving: Project, moment: str) -> None:
+    contact(world, "C0")
+    there(world, "t1")
+    before = {row["target_id"]: dict(row) for row in world.rows["contact"].values()}
+    run = drive(services.start_run(moving))
+    for times in (1, 2, 3):
+        setattr(world, moment, failing(times, Unavailable("The connection broke.")))
+    assert drive(services.start_rollback(run)).state == RunState.COMPLETED
+    assert {row["target_id"]: row for row in world.rows["contact"].values()} == before
+
+
+def test_a_key_that_the_target_does_not_give_back_is_found(world: World, moving: Project) -> None:
+    contact(world, "C0")
+    there(world, "t1")
+    run = drive(services.start_run(moving))
+    world.after_adopt = lambda _: world.rows["contact"].update(C0={**world.rows["contact"].popitem()[1], "key": "C0"})
+    undo = drive(services.start_rollback(run))
+    assert undo.state == RunState.COMPLETED_WITH_ERRORS
+    assert Finding.objects.get(run=undo).rule == "key_left"
 
 
 def test_a_target_that_cannot_look_up_by_fields_is_refused(
