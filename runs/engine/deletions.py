@@ -18,6 +18,7 @@ from projects.definitions import schema_from_json
 from projects.models import OnConflict, OnDelete, ProjectObject
 from runs import delta_ledger, ledger, payload
 from runs.choices import ConflictState, RecordState, StepTask
+from runs.crash_points import CrashPoint, reached
 from runs.delta_ledger import CONFLICT_COLUMNS, GONE_FROM
 from runs.engine.images import fingerprints
 from runs.engine.session import Bench, Session
@@ -188,9 +189,11 @@ def follow(session: Session, lease: Lease) -> None:
     told = pl.concat(outcomes)
     counts = _counts(told, chunk.records)
     settled = told.filter(pl.col("state") != RecordState.CONFLICT)["source_id"]
+    reached(CrashPoint.DELETIONS_SENT)
     with transaction.atomic():
         ledger.undone(lease, bench.place, told.select(UNDONE_COLUMNS), NO_FINDINGS, counts)
         delta_ledger.put_conflicts(bench.place, chunk.pk, conflicts, settled)
+    reached(CrashPoint.DELETIONS_RECORDED)
 
 
 def delete_again(session: Session, lease: Lease) -> None:
@@ -206,6 +209,7 @@ def delete_again(session: Session, lease: Lease) -> None:
     earlier = {field.name: getattr(chunk, field.name) for field in fields(Counts)} | {"deferred": 0}
     added = _counts(told, told.height)
     total = Counts(**{name: count + getattr(added, name) for name, count in earlier.items()})
+    reached(CrashPoint.DELETIONS_SENT_AGAIN)
     ledger.undone(lease, bench.place, told.select(UNDONE_COLUMNS), NO_FINDINGS, total, relinked=waiting["source_id"])
 
 
@@ -228,6 +232,7 @@ def prove(session: Session, lease: Lease) -> None:
         pl.lit("The record was deleted, but the target still has it.").alias("message"),
         pl.lit("error").alias("severity"),
     )
+    reached(CrashPoint.DELETIONS_PROVEN)
     ledger.verified(lease, bench.place, Verdict(deleted.height, 0, 0, still.height), findings)
 
 
@@ -263,6 +268,7 @@ def _before(session: Session, bench: Bench, lease: Lease, chunk: Chunk, landed: 
     keys = landed["key"].drop_nulls().to_list()
     before = session.target.fetch(bench.entity, key=bench.mapping.key, keys=keys, fields=bench.other_fields)
     ledger.intend(lease, before)
+    reached(CrashPoint.DELETIONS_INTENDED)
     return before
 
 
@@ -327,6 +333,7 @@ def _delete(
     if before is not None:
         _cut_links(session, bench, records, before)
     answers = session.target.delete(bench.entity, records["target_id"].to_list()).frame
+    reached(CrashPoint.DELETIONS_ANSWERED)
     told = records.join(answers.select("key", "outcome", "message"), left_on="target_id", right_on="key", how="left")
     kept = told.filter(pl.col("outcome").is_null() | (pl.col("outcome") == Outcome.REJECTED))
     done = told.join(kept, on="source_id", how="anti")
@@ -357,6 +364,7 @@ def _cut_links(session: Session, bench: Bench, records: pl.DataFrame, before: pl
         key = bench.mapping.key
         cut = linked.select(pl.col("key").alias(key), *(pl.lit(None, pl.String).alias(name) for name in links))
         session.target.write(bench.entity, cut, key=key)
+        reached(CrashPoint.DELETIONS_CUT)
 
 
 def _codes(bench: Bench, source_ids: pl.Series) -> pl.Series:
