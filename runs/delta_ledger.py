@@ -184,3 +184,14 @@ def kept_fields(chunk_ids: Sequence[int]) -> pl.DataFrame:
         return pl.DataFrame(
             cursor.fetchall(), schema=dict.fromkeys(("source_id", "part", "field"), pl.String), orient="row"
         )
+
+
+def touches(place: Place, source_ids: pl.Series) -> pl.DataFrame:
+    """``source_id`` and ``chunk`` (Int64): every chunk that has touched these records."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """SELECT source_id, unnest(chunks) FROM runs_trackedrecord
+                WHERE project_id = %s AND object_id = %s AND part = %s AND source_id = ANY(%s::text[])""",
+            [place.project_id, place.object_id, place.part, array_text(source_ids)],
+        )
+        return pl.DataFrame(cursor.fetchall(), schema={"source_id": pl.String, "chunk": pl.Int64}, orient="row")

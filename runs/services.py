@@ -110,6 +110,11 @@ def start_retry(
     return _queue(project, user, drivers, kind=RunKind.RETRY, scope=asdict(scope))
 
 
+def start_chosen(project: Project, scope: Scope, *, user: User | None = None, drivers: int = DRIVERS) -> Run:
+    """Queue a retry of a choice that the caller knows to be due. Raises RunRefused where a run is open."""
+    return _queue(project, user, drivers, kind=RunKind.RETRY, scope=asdict(scope))
+
+
 @transaction.atomic
 def start_rollback(undone: Run, scope: Scope | None = None, *, user: User | None = None, drivers: int = DRIVERS) -> Run:
     """Queue taking back what a run wrote, or the part of it in ``scope``. Raises RunRefused where a run is open or

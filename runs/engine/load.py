@@ -10,10 +10,11 @@ from collections.abc import Collection
 from dataclasses import dataclass, fields
 
 import polars as pl
+from django.db import transaction
 
 from connectors.types import Outcome
 from projects.mapping.specification import Unresolved
-from runs import leases, ledger, payload
+from runs import delta_ledger, leases, ledger, payload
 from runs.choices import RecordState
 from runs.crash_points import CrashPoint, reached
 from runs.engine import conflicts, matching
@@ -37,7 +38,7 @@ class Landing:
 
     ``outcomes`` leaves out records whose row already says where they stand; ``counts`` has all. ``fates`` are the
     outcomes (one row per record, and ``count``: the name under which it was counted), and ``settled``
-    has ``source_id, part, count`` of those left out.
+    has ``source_id, part, count`` of those left out. ``weighed`` tells of edits in the target.
     """
 
     outcomes: pl.DataFrame
@@ -45,6 +46,7 @@ class Landing:
     counts: Counts
     fates: pl.DataFrame
     settled: pl.DataFrame
+    weighed: conflicts.Weighed
 
 
 def load(session: Session, lease: Lease) -> None:
@@ -56,7 +58,9 @@ def load(session: Session, lease: Lease) -> None:
     with session.journal.of(lease, key, jobs_of(chunk, key)):
         landing = bring(session, bench, lease, chunk, frame, key=key)
     reached(CrashPoint.LOAD_SENT)
-    ledger.record(lease, bench.place, landing.outcomes, landing.findings, landing.counts)
+    with transaction.atomic():
+        ledger.record(lease, bench.place, landing.outcomes, landing.findings, landing.counts)
+        delta_ledger.put_conflicts(bench.place, chunk.pk, landing.weighed.conflicts, landing.weighed.settled)
     reached(CrashPoint.LOAD_RECORDED)
 
 
@@ -65,7 +69,7 @@ def bring(session: Session, bench: Bench, lease: Lease, chunk: Chunk, frame: pl.
 
     ``key`` is the idempotency key of this write; where the chunk has it already, an earlier try may have sent it.
     """
-    mapped = transform(bench, frame)
+    mapped = conflicts.as_written(bench, chunk, transform(bench, frame))
     refusals = _named(_with_status(bench, mapped.transformed.findings), chunk)
     usable, clashes = _unique_keys(bench, mapped.records)
     deferred = _deferred(bench, mapped)
@@ -107,7 +111,7 @@ def bring(session: Session, bench: Bench, lease: Lease, chunk: Chunk, frame: pl.
     # A record repeated on the page is skipped once and landed once; how it landed is where it stands.
     fates = outcomes.unique(["source_id", "part"], keep="last", maintain_order=True)
     counts = _count(outcomes, settled, deferred)
-    return Landing(fates.select(OUTCOME_COLUMNS), findings, counts, fates, _settled_fates(settled, deferred))
+    return Landing(fates.select(OUTCOME_COLUMNS), findings, counts, fates, _settled_fates(settled, deferred), weighed)
 
 
 def _named(findings: pl.DataFrame, chunk: Chunk) -> pl.DataFrame:

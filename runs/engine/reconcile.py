@@ -7,6 +7,7 @@ import polars as pl
 from runs import ledger, payload
 from runs.crash_points import CrashPoint, reached
 from runs.engine.comparison import Comparison, compare
+from runs.engine.conflicts import as_written
 from runs.engine.family import GONE, Family, family
 from runs.engine.load import IN_TARGET
 from runs.engine.session import Bench, Session
@@ -24,7 +25,7 @@ def reconcile(session: Session, lease: Lease) -> None:
     chunk = Chunk.objects.defer(None).get(pk=lease.id)
     bench = session.bench(chunk.step_id)
     frame = payload.unpack(chunk.payload, purpose=payload.PAYLOAD)
-    mapped = transform(bench, frame)
+    mapped = as_written(bench, chunk, transform(bench, frame))
     landed = _landed(bench, chunk, mapped.records)
     expected = mapped.content_of(landed).select(landed["key"], *bench.other_fields)
     actual = session.target.fetch(

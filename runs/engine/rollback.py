@@ -18,6 +18,7 @@ from runs.choices import UNDOABLE, RecordState, RunKind, StepTask
 from runs.crash_points import CrashPoint, reached
 from runs.engine import matching
 from runs.engine.comparison import compare
+from runs.engine.conflicts import as_written
 from runs.engine.deletions import with_new_references
 from runs.engine.earlier import Earlier, earlier, left_hashes
 from runs.engine.images import fingerprints
@@ -379,7 +380,7 @@ def _conflicts(past: Earlier, judged: _Judged, now: pl.DataFrame) -> pl.DataFram
     last = Chunk.objects.get(pk=judged.edited["writers"][0][-1])
     source = payload.unpack(last.payload, purpose=payload.PAYLOAD)
     edited = source.filter(pl.col(bench.mapping.identity).is_in(judged.edited["source_id"].implode()))
-    mapped = transform(bench, edited)
+    mapped = as_written(bench, last, transform(bench, edited))
     wrote = mapped.content.select(mapped.records["key"], *bench.other_fields)
     held = now.join(judged.edited, on="key", how="semi")
     found = compare(wrote, held, fields=bench.other_fields, rules=bench.rules).mismatches
