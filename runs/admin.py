@@ -11,7 +11,7 @@ from django.urls import URLPattern, path
 from django_q.models import Failure, OrmQ, Schedule, Success
 from unfold.admin import ModelAdmin
 
-from runs import follow_up_views, views
+from runs import evidence_views, follow_up_views, views
 from runs.models import Run, WorkerHost
 
 admin.site.unregister([Schedule, Success, Failure, OrmQ])
@@ -42,6 +42,12 @@ class RunAdmin(LookOnly):
             path("<int:run_id>/change/", guard(views.run_page), name="runs_run_change"),
             # Unguarded here: after a log-out the view itself sends the poll to the login page.
             path("<int:run_id>/progress/", views.run_progress, name="runs_run_progress"),
+            path("<int:run_id>/evidence/", guard(evidence_views.evidence_page), name="runs_run_evidence"),
+            path(
+                "<int:run_id>/evidence.<slug:form>",
+                guard(evidence_views.evidence_file),
+                name="runs_run_evidence_file",
+            ),
             path("<int:run_id>/events/", guard(views.run_events), name="runs_run_events"),
             path("<int:run_id>/pause/", guard(views.pause_run), name="runs_run_pause"),
             path("<int:run_id>/resume/", guard(views.resume_run), name="runs_run_resume"),
