@@ -131,6 +131,10 @@ class Source(Connector):
         signal ends reading; an empty page in the middle does not.
         """
 
+    def sample(self, entity: str, fields: Sequence[str], *, size: int) -> pl.DataFrame:
+        """A few records of the entity, as ``read`` would give them, for people to look at."""
+        return next(iter(self.read(entity, fields))).frame.head(size)
+
     def narrow(self, entity: str, conditions: Sequence[Condition]) -> None:
         """From now on ``count`` and ``read`` give only records of the entity for which all conditions hold; only
         where ``capabilities.filters``. Raises SettingsInvalid for a condition that does not fit the entity."""

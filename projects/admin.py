@@ -11,7 +11,7 @@ from import_export.formats.base_formats import CSV, XLSX
 from unfold.admin import ModelAdmin
 from unfold.contrib.import_export.forms import ExportForm, ImportForm
 
-from projects import services, views
+from projects import discovery_views, path_views, services, views
 from projects.forms import FieldMappingForm, ValueMapForm
 from projects.models import FieldMapping, Project, ProjectObject, ValueMap
 from projects.tables import FieldMappingTable, ValueMapTable
@@ -19,6 +19,7 @@ from projects.tables import FieldMappingTable, ValueMapTable
 
 @admin.register(Project)
 class ProjectAdmin(ModelAdmin):  # type: ignore[misc]  # unfold ships no types
+    list_before_template = "projects/_list_before.html"
     list_display = ("name", "customer", "source", "target", "object_count", "how", "created_at")
     list_filter = (("customer", admin.RelatedOnlyFieldListFilter), "mirror")
     list_select_related = ("customer", "source", "target")
@@ -35,6 +36,22 @@ class ProjectAdmin(ModelAdmin):  # type: ignore[misc]  # unfold ships no types
             path("add/", guard(views.add_project), name="projects_project_add"),
             path("<str:object_id>/change/", guard(self.change_view), name="projects_project_change"),
             path("<int:project_id>/objects/", guard(views.choose_objects), name="projects_project_objects"),
+            path("move/", guard(path_views.choose_source), name="projects_path_source"),
+            path("move/<int:source_id>/", guard(path_views.choose_target), name="projects_path_target"),
+            path("<int:project_id>/records/", guard(path_views.choose_records), name="projects_path_records"),
+            path(
+                "<int:project_id>/records/<int:object_id>/",
+                guard(path_views.select_records),
+                name="projects_path_select",
+            ),
+            path("<int:project_id>/review/", guard(path_views.review), name="projects_path_review"),
+            path(
+                "<int:project_id>/differences/",
+                guard(discovery_views.differences),
+                name="projects_project_differences",
+            ),
+            path("orgs/<int:org_id>/", guard(discovery_views.contents), name="projects_org_contents"),
+            path("orgs/<int:org_id>/<str:name>/", guard(discovery_views.entity), name="projects_org_entity"),
         ]
 
     def change_view(self, request: HttpRequest, object_id: str, *_: Any, **__: Any) -> HttpResponse:

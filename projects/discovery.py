@@ -5,7 +5,7 @@ definition is trusted for some hours; after that the platform is asked whether a
 request where the platform has marks for it. These functions change state, as those of ``projects.services`` do.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 
@@ -118,11 +118,6 @@ def keep(org: Org, entity: str, schema: EntitySchema, *, stamp: str, role: str) 
         entity=entity,
         defaults={"schema": schema_to_json(schema), "stamp": f"{role}{stamp}", "checked_at": timezone.now()},
     )
-
-
-def definitions(org: Org, entities: Iterable[str], connector: Connector) -> tuple[EntitySchema, ...]:
-    """The definitions of several entities, each as ``definition`` gives it."""
-    return tuple(definition(org, name, connector) for name in entities)
 
 
 def refresh(org: Org, connector: Connector, entities: Sequence[str] = ()) -> Known:

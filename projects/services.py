@@ -18,6 +18,9 @@ from projects.mapping.specification import FieldRule, Formula, ObjectMapping
 from projects.models import FieldMapping, ObjectDefinition, OnConflict, Project, ProjectObject
 from projects.selections import Mode, Selection, SelectionInvalid
 
+LONGEST_NAME = 120
+"""Characters of a project's name."""
+
 
 class ProjectInvalid(Exception):
     """A project cannot do what was asked of it; the message is a sentence for staff."""
@@ -32,6 +35,17 @@ def create_project(customer: Customer, name: str, *, source: Org, target: Org, m
         if not able:
             raise ProjectInvalid(f"“{org}” is not set up as a {role}; change its role on the org's page.")
     return Project.objects.create(customer=customer, name=name, source=source, target=target, mirror=mirror)
+
+
+def create_named(customer: Customer, name: str, *, source: Org, target: Org) -> Project:
+    """As ``create_project``; raises ProjectInvalid also where the customer has a project of that name."""
+    if Project.objects.filter(customer=customer, name__iexact=name).exists():
+        raise ProjectInvalid(
+            f"{customer} has a project called “{name}” already; open that one, or choose another name."
+        )
+    if len(name) > LONGEST_NAME:
+        raise ProjectInvalid(f"Choose a shorter name: {LONGEST_NAME} characters at most.")
+    return create_project(customer, name, source=source, target=target)
 
 
 def describe(org: Org, entity: str, connector: Connector) -> EntitySchema:
@@ -117,6 +131,33 @@ def adopt_like(
     return chosen, [left for _, left in found]
 
 
+def choose_like(
+    project: Project, source: Source, target: Target, entities: Sequence[str], *, blueprint: Blueprint | None = None
+) -> list[ProjectObject]:
+    """Make these entities, and no others, the objects of the project, each mapped to its twin in the target.
+
+    Objects left out stay known but move no longer; what was chosen of an object's records is kept. Raises
+    ProjectInvalid as ``adopt_like`` does, where nothing is chosen, or where a run is under way.
+    """
+    if not entities:
+        raise ProjectInvalid("Choose at least one object to move.")
+    _check_no_open_run(project)
+    chosen, _ = adopt_like(project, source, target, entities)
+    with transaction.atomic():
+        kept = {each.pk for each in chosen}
+        project.project_objects.exclude(pk__in=kept).update(enabled=False)
+        project.project_objects.filter(pk__in=kept).update(enabled=True)
+        if blueprint is not None:
+            use_blueprint(project, blueprint)
+    return chosen
+
+
+def _check_no_open_run(project: Project) -> None:
+    related: Any = project  # the model of runs is a layer above and is reached through the relation
+    if related.runs.filter(finished_at=None).exists():
+        raise ProjectInvalid("A run of this project is not finished; change what moves when it is.")
+
+
 @transaction.atomic
 def use_blueprint(project: Project, blueprint: Blueprint) -> None:
     """Note which blueprint, in which version, the project's objects were chosen from."""
@@ -134,6 +175,12 @@ def external_id(target: EntitySchema, asked: str = "") -> str:
 
 EXTERNAL_IDS = ("tc9_edc__External_ID_Data_Creation__c", "External_Id__c")
 """Names by which orgs know our external id, with any namespace or none, the likeliest first."""
+
+
+def left_behind(source: EntitySchema, target: EntitySchema, moved: set[str]) -> tuple[str, ...]:
+    """What of an entity does not travel, in sentences. Raises ProjectInvalid where its records could not be found
+    again in the target."""
+    return _likeness(source, target, "", moved)[1].sentences
 
 
 def _likeness(source: EntitySchema, target: EntitySchema, key: str, moved: set[str]) -> tuple[ObjectMapping, Left]:
@@ -268,12 +315,11 @@ def select_records(chosen: ProjectObject, selection: Selection, source: Source) 
 
     What was read before does not count for a delta any more, because records chosen newly may be old.
     """
-    runs: Any = chosen.project  # the model of runs is a layer above and is reached through the relation
-    if runs.runs.filter(finished_at=None).exists():
-        raise ProjectInvalid("A run of this project is not finished; choose records again when it is.")
+    _check_no_open_run(chosen.project)
     if selection.mode is not Mode.ALL and not source.capabilities.filters:
         raise ProjectInvalid(f"{chosen.project.source} gives all records or none; its platform has no filters here.")
-    last = runs.runs.order_by("-pk").values_list("pk", flat=True).first() or 0
+    related: Any = chosen.project
+    last = related.runs.order_by("-pk").values_list("pk", flat=True).first() or 0
     try:
         chosen.selection = {**selections.checked(selection).as_json(), **({"after_run": last} if last else {})}
         chosen.save(update_fields=["selection"])

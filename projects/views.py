@@ -72,6 +72,7 @@ def project_page(request: HttpRequest, project_id: int) -> HttpResponse:
         may_see_records=request.user.has_perm("runs.view_trackedrecord"),
         may_start=request.user.has_perm("runs.control_run"),
         may_choose=request.user.has_perm("projects.change_project"),
+        on_path=not project.mirror and project.source.platform == project.target.platform,
     )
 
 

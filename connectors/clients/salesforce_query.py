@@ -78,6 +78,12 @@ class SalesforceQuery:
         answer = self._session.query(soql.count(self._entity, self._where), resource=self._resource)
         return int(answer.value("totalSize"))
 
+    def sample(self, size: int) -> pl.DataFrame:
+        """A few records, by one REST query whatever the size of the object."""
+        text = soql.select(self._fields, self._entity, self._where)
+        answer = self._session.query(f"{text} LIMIT {int(size)}", resource=self._resource)
+        return self._normal(records_to_frame(batch_from(answer, ("records",)).records, self._fields))
+
     def pages(self, cursor: Cursor | None) -> Iterator[Page]:
         """All pages behind ``cursor``."""
         if cursor is not None:

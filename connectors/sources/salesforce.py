@@ -7,6 +7,8 @@ connect as a user with “View All Data” and compare counts.
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
+import polars as pl
+
 from connectors.base import Source
 from connectors.clients import salesforce_inventory, salesforce_schema, salesforce_selection, salesforce_soql
 from connectors.clients.salesforce_deletions import deletions
@@ -82,6 +84,9 @@ class SalesforceSource(SalesforceWays, Source):
         cursor: Cursor | None = None,
     ) -> Iterator[Page]:
         yield from self._query(entity, fields, since).pages(cursor)
+
+    def sample(self, entity: str, fields: Sequence[str], *, size: int) -> pl.DataFrame:
+        return self._query(entity, fields, None).sample(size)
 
     def deleted(self, entity: str, *, since: datetime) -> Iterator[Deletion]:
         yield from deletions(self._session, self._sobject(entity), since)
