@@ -22,6 +22,7 @@ from connectors.errors import (
 from connectors.redaction import Redactor
 
 EXCERPT = 600  # characters of a body that go into an error's detail
+_ENDS = {b"{": b"}", b"[": b"]"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +48,16 @@ class Answer:
         return f"{self.request} → {self.status}: {self.redact(text)[:EXCERPT]}"
 
     def json(self) -> Any:
-        """The body as JSON, numbers with a fraction as exact ``Decimal``; raises ContractChanged."""
+        """The body as JSON, numbers with a fraction as exact ``Decimal``; raises ContractChanged, or Unavailable
+        where the answer broke off."""
         try:
             return json.loads(self.body, parse_float=Decimal, parse_constant=_no_constant)
-        except (ValueError, RecursionError):
+        except (ValueError, RecursionError) as error:
+            if isinstance(error, ValueError) and self._broke_off():
+                raise Unavailable(
+                    f"{self.system} broke off in the middle of its answer to {self.request}. It will be tried again.",
+                    detail=self.detail,
+                ) from None
             raise ContractChanged(self._not_json(), detail=self.detail) from None
 
     def object(self) -> dict[str, Any]:
@@ -68,6 +75,11 @@ class Answer:
         if found is None:
             raise ContractChanged(f"{self.system} answered {self.request} without “{name}”.", detail=self.detail)
         return found
+
+    def _broke_off(self) -> bool:
+        """Whether what came begins as JSON and does not end as it: a proxy gave up, not the platform's contract."""
+        whole = self.body.strip()
+        return whole[:1] in _ENDS and whole[-1:] != _ENDS[whole[:1]]
 
     def _not_json(self) -> str:
         start = self.body[:200].lstrip().lower()

@@ -286,7 +286,7 @@ def test_a_fixed_credential_that_is_refused_is_final() -> None:
     ("body", "words"),
     [
         (b"<!doctype html><title>Log in</title>", "a web page"),
-        (b'{"records": [1, 2', "truncated JSON"),
+        (b'{"records": [1, 2, }', "truncated JSON"),
         (b"", "nothing"),
         (b'{"a": NaN}', "broken"),
         (b"\xff\xfe\x00", "broken"),
@@ -295,6 +295,13 @@ def test_a_fixed_credential_that_is_refused_is_final() -> None:
 )
 def test_a_body_that_is_not_json_is_told(body: bytes, words: str) -> None:
     with pytest.raises(ContractChanged, match=words):
+        client(Script(Response(200, content=body))).get("x").json()
+
+
+@pytest.mark.parametrize("body", [b'{"records": [1, 2', b'[{"a": "b', b"["])
+def test_an_answer_that_broke_off_is_asked_for_again(body: bytes) -> None:
+    """Its length was right, so that no transport noticed: a proxy gave up in the middle."""
+    with pytest.raises(Unavailable, match="broke off in the middle of its answer to GET /v1/x"):
         client(Script(Response(200, content=body))).get("x").json()
 
 
