@@ -47,7 +47,7 @@ class Tracked:
 @dataclass(frozen=True, slots=True)
 class Told:
     """A run's counts, summed over its chunks; ``steps`` has (read, records, sum of outcomes, chunks, gaps, still
-    open, missing, different) by target entity."""
+    open, missing, different) by entity and position."""
 
     outcomes: Mapping[str, int] = field(default_factory=dict)
     steps: Mapping[str, Sequence[int]] = field(default_factory=dict)
@@ -198,7 +198,8 @@ def told(ledger: psycopg.Connection, run_id: int) -> Told:
     outcomes: Counter[str] = Counter()
     steps: dict[str, Sequence[int]] = {}
     for entity, read, records, chunks, gaps, unsettled, missing, different, *counts in ledger.execute(
-        f"""SELECT s.mapping ->> 'source_entity', s.read, coalesce(sum(c.records), 0)::int, count(c.id)::int,
+        f"""SELECT (s.mapping ->> 'source_entity') || ' ' || s.position, s.read,
+                   coalesce(sum(c.records), 0)::int, count(c.id)::int,
                    coalesce(max(c.sequence) + 1 - count(c.id), 0)::int,
                    count(c.id) FILTER (WHERE c.state <> 'verified')::int,
                    coalesce(sum(c.missing), 0)::int, coalesce(sum(c.mismatches), 0)::int, {sums}
