@@ -382,6 +382,65 @@ class TargetContract(ConnectorContract):
         assert _by_key(rehearsed, "outcome") == _by_key(real, "outcome"), "a rehearsal answers what write would"
         assert _by_key(rehearsed, "code") == _by_key(real, "code"), "a rehearsal gives the reasons write would"
 
+    @pytest.fixture
+    def match(self) -> tuple[str, ...]:
+        """The fields, blank in none of ``records``, by which each of them is told from the others; override it where
+        the target declares ``finds``."""
+        return ()
+
+    def test_records_are_found_by_any_fields(
+        self, context: Context, records: pl.DataFrame, match: tuple[str, ...]
+    ) -> None:
+        self._skip_unless_it_finds(match)
+        with self.connector(context) as target:
+            nobody = target.find(self.entity, records.select(match), key=self.key)
+            written = self._write(target, records)
+            found = target.find(self.entity, records.select(match), key=self.key)
+            none_asked = target.find(self.entity, records.select(match).clear(), key=self.key)
+        assert nobody.is_empty(), "nothing is found before anything is written"
+        assert found.columns == [*match, "target_id", "key"], "the asked columns, then target_id and key"
+        assert none_asked.is_empty(), "nothing asked, nothing found"
+        told = dict(zip(found["key"].to_list(), found["target_id"].to_list(), strict=True))
+        assert told == _ids_by_key(written), "find() and write() must agree on keys and target ids"
+        asked = records.select(pl.col(self.key).cast(pl.String).alias("key"), *match)
+        assert found.drop("target_id").sort("key").equals(asked.select(*match, "key").sort("key")), (
+            "values come as they were asked for"
+        )
+
+    def test_a_found_record_gets_our_key_and_gives_it_back(
+        self, context: Context, records: pl.DataFrame, match: tuple[str, ...]
+    ) -> None:
+        self._skip_unless_it_finds(match)
+        one = records.head(1)
+        with self.connector(context) as target:
+            ids = _ids_by_key(self._write(target, records))
+            name = _text(one[self.key])[0]
+            ours = pl.DataFrame({"target_id": [ids[name]], "key": [name]})
+            nobody = ours.with_columns(key=pl.lit(None, pl.String))
+            taken = target.adopt(self.entity, nobody, key=self.key)
+            without = target.find(self.entity, one.select(match), key=self.key)
+            gone = self._fetch(target, one, one)
+            given = [target.adopt(self.entity, ours, key=self.key) for _ in range(2)]
+            back = self._fetch(target, one, one)
+            other = target.adopt(self.entity, ours.with_columns(key=pl.lit(f"{name}-2")), key=self.key)
+            target.delete(self.entity, [str(ids[name])])
+            late = target.adopt(self.entity, ours, key=self.key)
+        assert _outcomes(taken) == {"updated": 1}, "a key can be taken away"
+        assert without["key"].to_list() == [None], "a record without our key is found, and says so"
+        assert gone.is_empty(), "nothing is left under the key"
+        assert [_outcomes(result) for result in given] == [{"updated": 1}, {"unchanged": 1}], "giving twice is harmless"
+        _same(back, one, self.key)
+        assert _outcomes(other) == {"rejected": 1}, "a key is never taken from a record to give it another one"
+        assert _outcomes(late) == {"rejected": 1}, "a record that is gone is not created"
+        assert all(result.frame["key"].to_list() == [ids[name]] for result in (taken, other, late)), (
+            "the result's key is the target id"
+        )
+
+    def _skip_unless_it_finds(self, match: tuple[str, ...]) -> None:
+        if not self.connector.capabilities.finds:
+            pytest.skip("this target looks nothing up by fields")
+        assert match, "the target declares finds: override the fixture “match”"
+
     def test_schema_is_created_once(self, context: Context, new_entity: EntitySchema | None) -> None:
         if not self.connector.capabilities.creates_schema:
             pytest.skip("this target creates no schema")

@@ -53,10 +53,12 @@ SELECT a.attrelid, a.attname, pg_catalog.format_type(a.atttypid, a.atttypmod), b
        a.attnotnull OR t.typnotnull, a.atthasdef OR t.typdefault IS NOT NULL,
        a.attidentity = '' AND a.attgenerated = '',
        ARRAY(SELECT e.enumlabel::text FROM pg_catalog.pg_enum e WHERE e.enumtypid = b.oid ORDER BY e.enumsortorder),
-       coalesce(col_description(a.attrelid, a.attnum), ''), a.attidentity <> ''
+       coalesce(col_description(a.attrelid, a.attnum), ''), a.attidentity <> '',
+       b.typname = 'citext' OR NOT coalesce(c.collisdeterministic, true)
   FROM pg_catalog.pg_attribute a
   JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
   JOIN pg_catalog.pg_type b ON b.oid = CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE t.oid END
+  LEFT JOIN pg_catalog.pg_collation c ON c.oid = a.attcollation
  WHERE a.attrelid = ANY(%(tables)s) AND a.attnum > 0 AND NOT a.attisdropped
  ORDER BY a.attrelid, a.attnum
 """
@@ -96,7 +98,8 @@ class RuleKind(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Column:
     """One column. ``declared`` is the type as SQL writes it; ``base`` the catalog's name of it (of a
-    domain's base); ``modifier`` its type modifier (-1: none); ``labels`` an enum's values, in order."""
+    domain's base); ``modifier`` its type modifier (-1: none); ``labels`` an enum's values, in order. ``ignores_case``:
+    the type or the collation takes different texts for equal."""
 
     name: str
     declared: str
@@ -110,6 +113,7 @@ class Column:
     labels: Sequence[str]
     comment: str
     identity: bool
+    ignores_case: bool = False
 
     @property
     def length(self) -> int | None:
@@ -257,4 +261,5 @@ def _field(table: Table, column: Column, constants: tuple[str, ...]) -> FieldInf
         choices=tuple(column.labels),
         restricted=column.enum,
         references=parents,
+        ignores_case=column.ignores_case,
     )

@@ -15,11 +15,12 @@ from connectors.base import Target
 from connectors.clients.postgresql import Address, Connection, array_text
 from connectors.clients.postgresql_catalog import Column, Table, entity_info, entity_schema, read_tables
 from connectors.clients.postgresql_delete import delete_rows
+from connectors.clients.postgresql_match import find_rows, give_keys
 from connectors.clients.postgresql_merge import Merge, constant, merge_frame
 from connectors.clients.postgresql_mirror import ensure_table, known_columns, mirror_names, table_name
 from connectors.clients.postgresql_read import read_rows
 from connectors.clients.postgresql_session import Session
-from connectors.clients.postgresql_stage import raw
+from connectors.clients.postgresql_stage import Stage, raw
 from connectors.context import Context, Secret
 from connectors.errors import PermissionMissing, SettingsInvalid
 from connectors.types import (
@@ -78,6 +79,7 @@ class PostgresqlTarget(Target):
         rehearses=True,
         transactional=True,
         asked_by=Asking.KEY_LOOKUP,
+        finds=True,
         page_size=10_000,
     )
 
@@ -152,6 +154,25 @@ class PostgresqlTarget(Target):
                     )
                     for part in _portions(keys)
                 )
+
+    def find(self, entity: str, match: pl.DataFrame, *, key: str) -> pl.DataFrame:
+        """The database compares, by the collations of its columns; other tenants' rows are out of reach."""
+        with self._session.connected() as connection:
+            table, _ = self._table(connection, entity)
+            stage = Stage(table, tuple(self._columns(table, match.columns)))
+            [column] = self._columns(table, [key])
+            self._session.stage(connection, stage)
+            with connection.transaction():
+                return find_rows(connection, stage, match, key=column, condition=self._reach(table))
+
+    def adopt(self, entity: str, frame: pl.DataFrame, *, key: str) -> WriteResult:
+        """One transaction. The rows are locked while their keys are looked at."""
+        with self._session.connected() as connection:
+            table, _ = self._table(connection, entity)
+            [column] = self._columns(table, [key])
+            with connection.transaction():
+                answers = give_keys(connection, table, column, frame, self._reach(table))
+        return WriteResult.checked(answers, frame["target_id"])
 
     def count(self, entity: str, *, key: str, prefix: str) -> int | None:
         """Exact, within the tenant where there is one; a scan of the table at worst."""

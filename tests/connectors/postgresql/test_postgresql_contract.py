@@ -18,7 +18,7 @@ CREATE TYPE mood AS ENUM ('glad', 'so so');
 CREATE TABLE owners (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, name text);
 CREATE TABLE things (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    external_id text NOT NULL UNIQUE,
+    external_id text UNIQUE,
     name varchar(20) NOT NULL,
     mood mood,
     whole bigint,
@@ -73,6 +73,10 @@ class TestPostgresql(TargetContract):
                 "moment": pl.Datetime("us", "UTC"),
             },
         )
+
+    @pytest.fixture
+    def match(self) -> tuple[str, ...]:
+        return ("name",)
 
     @pytest.fixture
     def changed(self, records: pl.DataFrame) -> pl.DataFrame:
