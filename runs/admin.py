@@ -39,6 +39,7 @@ class RunAdmin(LookOnly):
             path("start/<int:project_id>/", guard(views.start_run), name="runs_run_start"),
             path("delta/<int:project_id>/", guard(follow_up_views.start_delta), name="runs_run_delta"),
             path("retry/<int:project_id>/", guard(follow_up_views.start_retry), name="runs_run_retry"),
+            path("retention/<int:project_id>/", guard(follow_up_views.keep_for), name="runs_run_retention"),
             path("<int:run_id>/change/", guard(views.run_page), name="runs_run_change"),
             # Unguarded here: after a log-out the view itself sends the poll to the login page.
             path("<int:run_id>/progress/", views.run_progress, name="runs_run_progress"),

@@ -3,7 +3,7 @@
 from typing import Any, cast
 
 from django.contrib import messages
-from django.contrib.admin.models import ADDITION
+from django.contrib.admin.models import ADDITION, CHANGE, LogEntry
 from django.contrib.auth.decorators import permission_required
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect
@@ -13,13 +13,14 @@ from django.views.decorators.http import require_http_methods, require_POST
 
 from projects.models import Project
 from projects.pages import crumb, page
-from runs import ledger, previews, records, services
+from runs import ledger, previews, records, retention, services
 from runs.choices import DUE, OPEN
 from runs.ledger import Scope
 from runs.models import Run, TrackedRecord
 from runs.services import RunRefused
 from runs.views import may_control, note, run_of
 
+MOST_DAYS = 36_500
 may_roll_back = permission_required("runs.rollback_run", raise_exception=True)
 
 
@@ -186,6 +187,35 @@ def _chosen(request: HttpRequest, project: Project) -> Scope:
 def _listed_state(scope: Scope) -> str:
     """The choice of a record list that stands for the states."""
     return records.LANDED if len(scope.states) > 1 else "".join(scope.states)
+
+
+# --- Retention ------------------------------------------------------------------------------------------------
+@permission_required("projects.change_project", raise_exception=True)
+@require_http_methods(["GET", "POST"])
+def keep_for(request: HttpRequest, project_id: int) -> HttpResponse:
+    """Say for how long contents are kept; show first of how many runs they would be deleted, then do just that."""
+    project = _project(request, project_id)
+    trouble = ""
+    text = (request.POST if request.method == "POST" else request.GET).get("days", "")
+    days = int(text) if text.isascii() and text.isdecimal() and 0 < int(text[:6]) <= MOST_DAYS else None
+    if text and days is None:
+        trouble = f"Give a number of days from 1 to {MOST_DAYS:,}."
+    kept = retention.kept(project, days)
+    if request.method == "POST" and not trouble:
+        if str(kept.past) == request.POST.get("past", ""):
+            retention.keep_for(project, days)
+            told = f"Contents are kept {f'for {days} days' if days else 'until the project is erased'}."
+            LogEntry.objects.log_actions(cast("int", request.user.pk), [project], CHANGE, told, single_object=True)
+            messages.success(request, told)
+            return redirect("admin:runs_run_retention", project.pk)
+        trouble = "How many runs that concerns has changed since it was shown; look at it again before you confirm."
+    trail = (
+        crumb("Projects", "admin:projects_project_changelist"),
+        crumb(project, "admin:projects_project_change", project.pk),
+        crumb("Retention"),
+    )
+    shown: dict[str, Any] = {"project": project, "kept": kept, "asked": days, "asked_past": kept.past, "trouble": trouble}
+    return page(request, "runs/retention.html", "Retention", trail, **shown)
 
 
 # --- Shared ---------------------------------------------------------------------------------------------------

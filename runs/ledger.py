@@ -172,6 +172,25 @@ def drop_contents(project_id: int, month: date) -> int:
         return int(cursor.rowcount)
 
 
+def forget_contents(project_id: int, run_ids: Sequence[int], *, most: int) -> int:
+    """Forget what chunks of these runs carry, before-images included, of at most so many; returns of how many.
+
+    What became of the records stays.
+    """
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(
+            """WITH past AS MATERIALIZED (
+                   SELECT id, month FROM runs_chunk WHERE run_id = ANY(%s) AND month IS NOT NULL
+                    ORDER BY id LIMIT %s FOR UPDATE SKIP LOCKED),
+               gone AS (
+                   DELETE FROM runs_chunkcontent k USING past
+                    WHERE k.project_id = %s AND k.month = past.month AND k.chunk_id = past.id)
+               UPDATE runs_chunk c SET month = NULL FROM past WHERE c.id = past.id""",
+            [list(run_ids), most, project_id],
+        )
+        return int(cursor.rowcount)
+
+
 def stage(
     step: Lease, frame: pl.DataFrame, cursor_after: Mapping[str, Any] | None, *, watermark: datetime | None = None
 ) -> None:

@@ -165,7 +165,7 @@ class RunProgress:
             (name, sum(item.counts[place][1] for item in self.objects))
             for place, name in enumerate(outcomes_of(self.run.kind))
         ]
-        rare = RARE.get(self.run.kind, "")
+        rare = RARE.get(RunKind(self.run.kind), "")
         return [(name, number) for name, number in counted if number or name != rare]
 
     @property

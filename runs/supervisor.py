@@ -18,7 +18,7 @@ import psutil
 from django.db import connection
 from django_q.models import OrmQ
 
-from runs import drivers, hosts
+from runs import drivers, hosts, retention
 from runs.cluster import Cluster
 from runs.engine.coordinator import DATABASE_GONE
 from runs.models import WorkerHost
@@ -27,6 +27,10 @@ logger = logging.getLogger(__name__)
 
 TICK_SECONDS = 1.0
 CANARY_SECONDS = 5.0
+PURGE_SECONDS = 3600.0
+"""How often it is looked whether contents of chunks are past their project's retention."""
+PURGE_CHUNKS = 20
+"""Contents deleted in one tick: a moment's work."""
 FROZEN_SECONDS = 30.0
 """Silence after which a cluster is judged frozen; see ``Silence`` for what counts."""
 START_PATIENCE = 3
@@ -96,6 +100,7 @@ class Supervisor:
         self.silence = Silence()
         self.backoff = Backoff()
         self._canary_at = 0.0
+        self._purge_at = 0.0
         self._earlier: tuple[datetime, float] | None = None
         self._database_away = False
 
@@ -171,6 +176,8 @@ class Supervisor:
             self._canary_at = now + CANARY_SECONDS
             hosts.send_canary(host)
         drivers.fill_places(host.name, hands=self.cluster.workers)
+        if now >= self._purge_at and not retention.purge_all(most=PURGE_CHUNKS):
+            self._purge_at = now + PURGE_SECONDS
 
     def _replace(self, host: WorkerHost, why: str) -> None:
         logger.warning("the worker cluster %s; starting another one", why)

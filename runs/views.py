@@ -242,6 +242,9 @@ def _live(request: HttpRequest, run: Run) -> dict[str, Any]:
         "tried": _tried(run, progress),
         "again": again,
         "may": may,
+        "kept_until": services.undoable_until(run),
+        "dropped": run.kind in UNDOABLE
+        and Chunk.objects.filter(run=run, intended_at__isnull=False, month=None).exists(),
         "may_see_records": request.user.has_perm("runs.view_trackedrecord"),
         "host_missing": run.state in ACTIVE and not progress.pace.moves and not host_is_up(),
         "polls": _polls(run),
@@ -267,6 +270,7 @@ def _polls(run: Run) -> str:
 def _may(request: HttpRequest, run: Run) -> dict[str, bool]:
     """The buttons the person gets: what the run's state and their permissions allow."""
     allowed = request.user.has_perm("runs.control_run")
+    written = Chunk.objects.filter(run=run, intended_at__isnull=False)
     return {
         "pause": allowed and run.state in {RunState.QUEUED, RunState.RUNNING},
         "resume": allowed and run.state in RESUMABLE,
@@ -276,7 +280,8 @@ def _may(request: HttpRequest, run: Run) -> dict[str, bool]:
         "rollback": run.state not in OPEN
         and run.kind in UNDOABLE
         and request.user.has_perm("runs.rollback_run")
-        and Chunk.objects.filter(run=run, intended_at__isnull=False, month__isnull=False).exists(),
+        and written.exists()
+        and not written.filter(month=None).exists(),
     }
 
 
