@@ -1,10 +1,12 @@
 """What a Salesforce org tells of itself (record types, changes, counts, automation), and filtered reading."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
 from connectors.base import Connector
+from connectors.clients import salesforce_inventory
 from connectors.clients.salesforce_schema import SObject
 from connectors.clients.salesforce_selection import DEEPEST, compiled
 from connectors.errors import SettingsInvalid
@@ -101,14 +103,17 @@ def test_automation_is_listed_by_kind(org: tuple[Running, Configuration], source
 
 
 def test_automation_that_may_not_be_seen_is_said_and_the_rest_is_read(
-    org: tuple[Running, Configuration], target: SalesforceTarget
+    target: SalesforceTarget, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    org[0].control.fault("truncated", path="tooling", times=1)
+    """An org whose Tooling API hides an object answers as if there were none."""
+    first, *others = salesforce_inventory._QUESTIONS
+    hidden = replace(first, soql="SELECT ValidationName FROM HiddenRule")
+    monkeypatch.setattr(salesforce_inventory, "_QUESTIONS", (hidden, *others))
     found = target.inventory([N.leave_rule])
-    org[0].control.clear_faults()
     assert found.records == {N.leave_rule: 5}
     (said,) = found.unread
-    assert said.startswith("The validation rules could not be read:")
+    assert said.startswith("The validation rules could not be read: Salesforce knows no such object")
+    assert said.endswith("They need “View Setup and Configuration”.")
 
 
 # --- Filters --------------------------------------------------------------------------------------------------
@@ -206,3 +211,8 @@ def test_values_of_several_kinds_are_written_as_their_literals() -> None:
     )
     with pytest.raises(SettingsInvalid, match="is not a value for Live__c, which is a boolean"):
         compiled(described, [Condition("Live__c", Operator.EQUALS, ("maybe",))], lambda _: described)
+
+
+def test_a_sample_is_small_whatever_the_size_of_the_object(source: SalesforceSource) -> None:
+    source.narrow(N.pay_code, [Condition("Name", Operator.FILLED)])
+    assert source.sample(N.pay_code, ["Id", "Name"], size=3).shape == (3, 2)
