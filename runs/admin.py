@@ -12,6 +12,7 @@ from django_q.models import Failure, OrmQ, Schedule, Success
 from unfold.admin import ModelAdmin
 
 from runs import evidence_views, follow_up_views, views
+from runs.forecast_views import estimate, forecast, try_out
 from runs.models import Run, WorkerHost
 
 admin.site.unregister([Schedule, Success, Failure, OrmQ])
@@ -37,6 +38,9 @@ class RunAdmin(LookOnly):
         return [
             path("", guard(views.run_list), name="runs_run_changelist"),
             path("start/<int:project_id>/", guard(views.start_run), name="runs_run_start"),
+            path("dry-run/<int:project_id>/", guard(try_out), name="runs_run_dry_run"),
+            path("estimate/<int:project_id>/", guard(estimate), name="runs_run_estimate"),
+            path("<int:run_id>/forecast/", guard(forecast), name="runs_run_forecast"),
             path("delta/<int:project_id>/", guard(follow_up_views.start_delta), name="runs_run_delta"),
             path("retry/<int:project_id>/", guard(follow_up_views.start_retry), name="runs_run_retry"),
             path("retention/<int:project_id>/", guard(follow_up_views.keep_for), name="runs_run_retention"),

@@ -19,7 +19,7 @@ from projects.models import Project
 from projects.pages import Crumb, crumb, page
 from runs import services
 from runs.causes import again_codes, causes_of
-from runs.choices import ACTIVE, OPEN, RESUMABLE, UNDOABLE, RunState
+from runs.choices import ACTIVE, OPEN, RESUMABLE, UNDOABLE, RunKind, RunState
 from runs.ledger import Scope
 from runs.models import Chunk, Driver, Run, RunEvent, WorkerHost
 from runs.progress import HOST_SILENT_SECONDS, RunProgress, briefly, host_is_up, progress_of, waits
@@ -245,7 +245,8 @@ def _live(request: HttpRequest, run: Run) -> dict[str, Any]:
         "kept_until": services.undoable_until(run),
         "dropped": run.kind in UNDOABLE
         and Chunk.objects.filter(run=run, intended_at__isnull=False, month=None).exists(),
-        "may_see_records": request.user.has_perm("runs.view_trackedrecord"),
+        # A dry run leaves no record that could be looked at; its predictions have a page of their own.
+        "may_see_records": run.kind != RunKind.DRY_RUN and request.user.has_perm("runs.view_trackedrecord"),
         "host_missing": run.state in ACTIVE and not progress.pace.moves and not host_is_up(),
         "polls": _polls(run),
         "seen": _digest((shown, undone), [(wait.pk, wait.until) for wait in waiting], progress),

@@ -8,6 +8,7 @@ from django import template
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from projects.estimate import Range
 from projects.models import Project
 from runs import ledger
 from runs.choices import ACTIVE, RecordState, RunKind, RunState
@@ -51,6 +52,18 @@ UNDOING_LABELS: Mapping[str, str] = {
     "loading": "taking back",
 }
 """What counts and phases of a run are called where it is a rollback."""
+TRYING_LABELS: Mapping[str, str] = {
+    "created": "Would be created",
+    "updated": "Would be updated",
+    "deferred": "Would wait",
+    "rejected": "Would be refused",
+    "conflicts": "Would be conflicts",
+    "loaded": "Tried out",
+    "verified": "done",
+    "verifying": "tried out",
+    "loading": "trying out",
+}
+"""The same where it is a dry run."""
 LISTED: Mapping[str, str] = {
     "deferred": RecordState.DEFERRED,
     "rejected": RecordState.REJECTED,
@@ -102,6 +115,53 @@ def span(seconds: tuple[float, float] | None) -> str:
     return f"up to {last} {name}" if first == 0 else f"{first}–{last} {name}" if first != last else f"{last} {name}"
 
 
+FIGURES: Mapping[str, str] = {
+    "records": "Records",
+    "seconds": "Time",
+    "calls": "Requests",
+    "ours": "Storage with us",
+    "theirs": "Storage in the target",
+}
+BYTE_UNITS = ("bytes", "kB", "MB", "GB", "TB")
+
+
+@register.filter
+def figure(name: str) -> str:
+    return FIGURES[name]
+
+
+@register.filter
+def measure(span_of: Range, name: str) -> str:
+    """A range of an estimate: “2–5 min”, “100–400”, “1.2–3.4 MB”."""
+    if name == "seconds":
+        return span((span_of.low, span_of.high))
+    if name in {"ours", "theirs"}:
+        return _bytes(span_of.low, span_of.high)
+    low, high = (f"{round(number):,}" for number in (span_of.low, span_of.high))
+    return low if low == high else f"{low}–{high}"
+
+
+@register.filter
+def measured(number: float, name: str) -> str:
+    """A measured figure beside an estimate."""
+    return duration(number) if name == "seconds" else measure(Range(number, number), name)
+
+
+def _bytes(low: float, high: float) -> str:
+    power = 0
+    while high >= 1_000 and power < len(BYTE_UNITS) - 1:
+        low, high, power = low / 1_000, high / 1_000, power + 1
+    digits = 0 if high >= 100 or not power else 1
+    first, last = f"{low:,.{digits}f}", f"{high:,.{digits}f}"
+    return f"{last if first == last else f'{first}–{last}'} {BYTE_UNITS[power]}"
+
+
+@register.filter
+def as_percent(share: float) -> str:
+    """0.9987 → “99.8 %”; rounded down, so that 100 means all."""
+    return f"{int(share * 1_000) / 10:g} %"
+
+
 @register.filter
 def run_badge(run: Run) -> SafeString:
     live = " live" if run.state in ACTIVE else ""
@@ -120,6 +180,8 @@ def outcome(name: str, run: Run) -> str:
     """A count or phase in the words of the run's kind: “updated” is “Restored” in a rollback."""
     if run.kind == RunKind.ROLLBACK:
         return UNDOING_LABELS.get(name, name.capitalize())
+    if run.kind == RunKind.DRY_RUN:
+        return TRYING_LABELS.get(name, name.capitalize())
     return name.capitalize()
 
 

@@ -1,0 +1,68 @@
+"""Dry runs over real protocols: a PostgreSQL product database and simulated Salesforce orgs, scored by the load."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from migration_factory import scratch
+from migration_factory.rehearsal import TENANT, Reach, erase, make_project, salesforce_reach
+from orgs.models import Customer
+from projects.models import Project
+from runs import drivers, services
+from runs.choices import RunState
+from runs.dry_runs import start_dry_run
+from runs.forecast_models import DryRun, Prediction
+from runs.models import Run, TrackedRecord
+from sandbox.salesforce.running import Running, running_simulator
+from tests.test_rollback_product import dump
+
+pytestmark = [pytest.mark.processes, pytest.mark.django_db(transaction=True)]
+
+
+@pytest.fixture
+def simulator(settings: Any) -> Iterator[Running]:
+    settings.MF_ALLOWED_NETWORKS = ("127.0.0.0/8",)
+    with running_simulator(records=1_500, bad=30, seed=11) as running:
+        yield running
+
+
+@pytest.fixture
+def database(worker_id: str) -> Iterator[str]:
+    name = f"forecast_test_{worker_id}"
+    scratch.create(name)
+    yield name
+    scratch.drop(name)
+
+
+@pytest.fixture
+def project(simulator: Running, database: str) -> Iterator[Project]:
+    tenant = scratch.install_product(database, tenant=TENANT)
+    target = {**scratch.connection_settings(database), "tenant_id": str(tenant)}
+    customer = Customer.objects.create(name="Forecast", slug="forecast")
+    reach = Reach("postgresql", target, scratch.password())
+    yield make_project(customer, "Forecast", salesforce_reach(simulator.ready), reach, mirror=False)
+    erase(customer)
+
+
+def finish(run: Run) -> Run:
+    drivers.drive_here(run.pk)
+    return Run.objects.get(pk=run.pk)
+
+
+def test_a_database_is_as_it_was_and_the_load_fares_as_foretold(project: Project, database: str) -> None:
+    before = dump(database)
+    tried = finish(start_dry_run(project))
+    assert tried.state == RunState.COMPLETED_WITH_ERRORS, tried.reason
+    assert dump(database) == before
+    assert not TrackedRecord.objects.filter(project=project).exists()
+    assert Prediction.objects.filter(run=tried).count() > 1_000
+    loaded = finish(services.start_run(project))
+    score = DryRun.objects.get(run=tried).score
+    assert score is not None
+    assert DryRun.objects.get(run=tried).load == loaded
+    assert score["compared"] > 1_000
+    assert score["accuracy"] > 0.99, score
+    assert sum(each["changed"] + each["new"] + each["gone"] for each in score["objects"]) == 0
+    refused = [cause for each in score["objects"] for cause in each["causes"]]
+    assert sum(cause["hits"] for cause in refused) >= 0.9 * sum(cause["real"] for cause in refused) > 0
