@@ -159,4 +159,5 @@ def _field(entry: Mapping[str, Any]) -> FieldInfo:
         restricted=bool(entry.get("restrictedPicklist")),
         references=tuple(entry.get("referenceTo") or ()) if kind is FieldType.REFERENCE else (),
         rich=entry.get("extraTypeInfo") == "richtextarea",
+        ignores_case=kind is FieldType.TEXT and not entry.get("caseSensitive"),
     )

@@ -15,6 +15,7 @@ from connectors.clients import (
     salesforce_delete,
     salesforce_inventory,
     salesforce_lookup,
+    salesforce_match,
     salesforce_rehearsal,
     salesforce_schema,
     salesforce_write,
@@ -22,6 +23,7 @@ from connectors.clients import (
 from connectors.clients.salesforce_query import PAGE_SIZE
 from connectors.clients.salesforce_schema import SObject
 from connectors.clients.salesforce_session import SETTINGS, SalesforceSession
+from connectors.clients.salesforce_ways import SalesforceWays
 from connectors.context import Context
 from connectors.types import (
     Alteration,
@@ -35,7 +37,7 @@ from connectors.types import (
 )
 
 
-class SalesforceTarget(Target):
+class SalesforceTarget(SalesforceWays, Target):
     """Every object in which the connecting user may create records."""
 
     slug = "salesforce"
@@ -47,6 +49,8 @@ class SalesforceTarget(Target):
         counts=True,
         rehearses=True,
         asked_by=Asking.BOTH,
+        finds=True,
+        locks_parents=True,
         page_size=PAGE_SIZE,
         concurrency=5,
         # Moments lose their fraction, blank text is null, and blanks at the end of a text are taken off.
@@ -99,6 +103,15 @@ class SalesforceTarget(Target):
     def fetch(self, entity: str, *, key: str, keys: Sequence[str], fields: Sequence[str]) -> pl.DataFrame:
         """References come as ids of 18 characters, moments in UTC, numbers as Decimal with all digits stored."""
         return salesforce_lookup.find(self._session, self._sobject(entity), key=key, keys=keys, fields=fields)
+
+    def find(self, entity: str, match: pl.DataFrame, *, key: str) -> pl.DataFrame:
+        """Among the records the connecting user sees; capitals count as small letters where the field says so."""
+        return salesforce_match.find(self._session, self._sobject(entity), match, key=key)
+
+    def adopt(self, entity: str, frame: pl.DataFrame, *, key: str) -> WriteResult:
+        """An update of that one field; automation of the org runs on it."""
+        results = salesforce_match.adopt(self._session, self._sobject(entity), frame, key=key)
+        return WriteResult.checked(results, frame["target_id"])
 
     def count(self, entity: str, *, key: str, prefix: str) -> int | None:
         """Exact among the records the connecting user sees; capitals count as small letters."""

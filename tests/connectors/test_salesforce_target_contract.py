@@ -69,6 +69,10 @@ class TestSalesforceTarget(HttpContract, TargetContract):
         return rules(self.size)
 
     @pytest.fixture
+    def match(self) -> tuple[str, ...]:
+        return ("Name", "Active__c")
+
+    @pytest.fixture
     def changed(self, records: pl.DataFrame) -> pl.DataFrame:
         is_first = pl.int_range(pl.len()) == 0
         return records.with_columns(
