@@ -65,7 +65,8 @@ def _carried_on(request: HttpRequest, org: Org, way: Way, form: OrgForm) -> Http
         else:
             org = services.check_org(org)
     except ConnectorError as error:
-        messages.error(request, f"{org.name}: {error.message}")
+        if way.flow is not Flow.SET_UP:  # whose refusal stays on the org's page
+            messages.error(request, f"{org.name}: {error.message}")
         return redirect("admin:orgs_org_change", org.pk)
     return _told(request, org)
 

@@ -16,7 +16,7 @@ from connectors.errors import ConnectorError
 from connectors.redaction import Redactor
 from connectors.types import Connection, Flow, Setting, Way
 from orgs import services
-from orgs.models import AppProvisioning, Customer, Org
+from orgs.models import AppProvisioning, Customer, Org, OrgStatus
 from orgs.validation import Entry, EntryRefused, declared_settings, problems_of
 
 log = logging.getLogger(__name__)
@@ -111,7 +111,8 @@ def set_up(org: Org, entered: Entered, *, contact_email: str) -> Org:
     )
     found = _made(org, used, row.app_name, contact_email)
     org = services.check_org(_stored(org, found))
-    _note(org, state=AppProvisioning.State.DONE, reason=found.note, finished_at=Now())
+    note = "" if org.status == OrgStatus.ACTIVE else found.note
+    _note(org, state=AppProvisioning.State.DONE, reason=note, finished_at=Now())
     return org
 
 

@@ -187,7 +187,8 @@ class OrgForm(forms.Form):
             self.fields[_plain(setting.name)] = _plain_field(setting, stored)
             return
         is_set = setting.name in names_set
-        self.fields[_secret(setting.name)] = _secret_field(setting, is_set=is_set)
+        is_kept = self.way is None or setting not in self.way.one_time
+        self.fields[_secret(setting.name)] = _secret_field(setting, is_set=is_set, is_kept=is_kept)
         if is_set and not setting.required and self.way is None:
             self.fields[_clear(setting.name)] = forms.BooleanField(
                 label=f"Forget {setting.label}", required=False, widget=UnfoldBooleanWidget
@@ -290,11 +291,13 @@ def _plain_field(setting: Setting, stored: str) -> forms.Field:
     return forms.CharField(initial=stored, widget=widget, **common)
 
 
-def _secret_field(setting: Setting, *, is_set: bool) -> forms.Field:
+def _secret_field(setting: Setting, *, is_set: bool, is_kept: bool) -> forms.Field:
+    """``is_kept`` says that what is entered is stored; else there is nothing to say about what is set."""
     long = setting.kind is SettingKind.LONG_TEXT
-    attributes = {"autocomplete": "new-password", "placeholder": "Set" if is_set else "Not set"}
-    widget = WriteOnlyTextarea(attributes) if long else UnfoldAdminPasswordWidget(attributes)
-    state = "Set: leave blank to keep it." if is_set else "Not set."
+    attributes = {"autocomplete": "new-password"}
+    attributes |= {"placeholder": "Set" if is_set else "Not set"} if is_kept else {}
+    widget = WriteOnlyTextarea({**attributes, "rows": "4"}) if long else UnfoldAdminPasswordWidget(attributes)
+    state = "" if not is_kept else "Set: leave blank to keep it." if is_set else "Not set."
     return forms.CharField(
         label=setting.label,
         required=setting.required and not is_set,

@@ -71,7 +71,7 @@ def org_page(request: HttpRequest, object_id: str) -> HttpResponse:
         takes_files=any(connector.capabilities.files for connector in connectors),
         files=org.files.all(),
         has_ways=any(connector.ways for connector in connectors),
-        provisioning=AppProvisioning.objects.filter(org=org).first(),
+        provisioning=_latest_set_up(org),
         may_change=request.user.has_perm("orgs.change_org"),
         may_delete=request.user.has_perm("orgs.delete_org"),
     )
@@ -136,6 +136,13 @@ def remove_file(request: HttpRequest, object_id: str, file_id: int) -> HttpRespo
     note(request, org, CHANGE, f"Removed the file {file.name}.")
     messages.success(request, f"{file.name} was removed.")
     return redirect("admin:orgs_org_change", org.pk)
+
+
+def _latest_set_up(org: Org) -> AppProvisioning | None:
+    """The org's set-up, as long as nothing newer is known: a later check has the last word."""
+    found = AppProvisioning.objects.filter(org=org).first()
+    is_past = found and found.finished_at and org.checked_at and found.finished_at < org.checked_at
+    return None if is_past else found
 
 
 def _overview(org: Org) -> list[tuple[str, str]]:

@@ -43,7 +43,9 @@ _ENVELOPE = (
 )
 _OTHERWISE = "Use an administrator's SFDX auth URL or access token instead"
 _FAULTS: Final[Mapping[str, tuple[type[ConnectorError], str]]] = {
-    "INVALID_LOGIN": (AuthenticationFailed, "does not accept this user name, password and security token: check them"),
+    "INVALID_LOGIN": (
+        AuthenticationFailed, "does not accept this user name with this password and security token; check all three"
+    ),
     "INVALID_OPERATION": (
         PermissionMissing, f"has log-in by user name and password switched off in this org. {_OTHERWISE}"
     ),

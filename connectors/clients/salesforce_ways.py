@@ -19,12 +19,12 @@ KNOWN_SOON: Final = (
 
 _ADMINISTRATOR: Final = (
     Setting("admin_sfdx_url", "Administrator's SFDX auth URL", SettingKind.LONG_TEXT, required=False, secret=True,
-            help="What “sf org auth show-sfdx-auth-url --json” prints, bare or as JSON."),
-    Setting("admin_session", "or access token", required=False, secret=True,
-            help="An administrator's session, for instance of “sf org auth show-access-token”."),
-    Setting("admin_username", "or user name", required=False,
-            help="Works only in orgs that still allow log-in by user name and password."),
-    Setting("admin_password", "with password", required=False, secret=True,
+            help="What “sf org auth show-sfdx-auth-url --json” prints. Or fill in one of the next two:"),
+    Setting("admin_session", "Administrator's access token", required=False, secret=True,
+            help="For instance what “sf org auth show-access-token” prints."),
+    Setting("admin_username", "Administrator's user name", required=False,
+            help="Only for orgs that still allow log-in by user name and password."),
+    Setting("admin_password", "Password and security token", required=False, secret=True,
             help="The security token goes right behind the password."),
     Setting("app_kind", "Kind of app", SettingKind.CHOICE, default=AppKind.EXTERNAL.value,
             choices=((AppKind.EXTERNAL.value, "External client app"), (AppKind.CONNECTED.value, "Connected app")),

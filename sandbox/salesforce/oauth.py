@@ -96,7 +96,7 @@ def _refusal(text: str) -> Response:
     return Response(text, 400, media_type="text/plain")
 
 
-_CONSENT = """<!doctype html><html lang="en"><title>Allow access?</title>
+_CONSENT = """<!doctype html><html lang="en"><title>Allow access?</title><link rel="icon" href="data:,">
 <h1>Allow access?</h1><p>{app} is asking to manage your data via APIs and to perform requests at any time.</p>
 <form method="post" action="/services/oauth2/consent"><input type="hidden" name="query" value="{query}">
 <button name="answer" value="deny">Deny</button> <button name="answer" value="allow">Allow</button></form></html>"""

@@ -179,7 +179,7 @@ def test_a_refused_set_up_says_so_and_can_be_tried_again(
     with caplog.at_level(logging.DEBUG):
         answer = staff.post(f"{ADD}&way=set-up", set_up_entry(org, **{"secret-admin_password": "Wrong-c4nary"}))
         page = said(staff, answer)
-    assert "does not accept this user name, password and security token" in page
+    assert "does not accept this user name with this password" in page
     assert AppProvisioning.objects.get().state == AppProvisioning.State.FAILED
     assert "Wrong-c4nary" not in dump() + caplog.text + page
     stored = Org.objects.get()

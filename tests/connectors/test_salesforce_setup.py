@@ -123,7 +123,7 @@ def test_a_refused_set_up_leaves_nothing(
 
 
 def test_a_wrong_password_is_one_sentence_without_it(org: Running, context: Context) -> None:
-    with pytest.raises(AuthenticationFailed, match="does not accept this user name, password") as refused:
+    with pytest.raises(AuthenticationFailed, match="does not accept this user name with this password") as refused:
         made(context, by_password(org, "Top-Secret-9"))
     assert "Top-Secret-9" not in f"{refused.value} {refused.value.detail}"
 
