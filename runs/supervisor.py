@@ -18,7 +18,7 @@ import psutil
 from django.db import connection
 from django_q.models import OrmQ
 
-from runs import drivers, hosts, retention
+from runs import drivers, hosts, retention, schedules
 from runs.cluster import Cluster
 from runs.engine.coordinator import DATABASE_GONE
 from runs.models import WorkerHost
@@ -175,6 +175,7 @@ class Supervisor:
         if now >= self._canary_at:
             self._canary_at = now + CANARY_SECONDS
             hosts.send_canary(host)
+        schedules.start_due()
         drivers.fill_places(host.name, hands=self.cluster.workers)
         if now >= self._purge_at and not retention.purge_all(most=PURGE_CHUNKS):
             self._purge_at = now + PURGE_SECONDS
