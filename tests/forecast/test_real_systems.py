@@ -15,6 +15,8 @@ from runs.dry_runs import start_dry_run
 from runs.forecast_models import DryRun, Prediction
 from runs.models import Run, TrackedRecord
 from sandbox.salesforce.running import Running, running_simulator
+from tests import test_payroll_org_to_org as payroll
+from tests.test_payroll_org_to_org import TARGET, Move
 from tests.test_rollback_product import dump
 
 pytestmark = [pytest.mark.processes, pytest.mark.django_db(transaction=True)]
@@ -45,6 +47,9 @@ def project(simulator: Running, database: str) -> Iterator[Project]:
     erase(customer)
 
 
+move = payroll.move
+
+
 def finish(run: Run) -> Run:
     drivers.drive_here(run.pk)
     return Run.objects.get(pk=run.pk)
@@ -66,3 +71,17 @@ def test_a_database_is_as_it_was_and_the_load_fares_as_foretold(project: Project
     assert sum(each["changed"] + each["new"] + each["gone"] for each in score["objects"]) == 0
     refused = [cause for each in score["objects"] for cause in each["causes"]]
     assert sum(cause["hits"] for cause in refused) >= 0.9 * sum(cause["real"] for cause in refused) > 0
+
+
+def test_an_org_is_as_it_was_and_a_sample_is_really_tried_there(move: Move) -> None:
+    before = payroll.dump(move.target, TARGET)
+    tried = finish(start_dry_run(move.project))
+    assert tried.state in {RunState.COMPLETED, RunState.COMPLETED_WITH_ERRORS}, tried.reason
+    assert payroll.dump(move.target, TARGET) == before
+    asked = Prediction.objects.filter(run=tried).exclude(without="*")
+    assert asked.count() > 0
+    finish(services.start_run(move.project))
+    score = DryRun.objects.get(run=tried).score
+    assert score is not None
+    assert score["compared"] == move.made.total
+    assert score["accuracy"] > 0.95, score

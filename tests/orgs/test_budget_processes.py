@@ -5,13 +5,15 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import chain, count
 from multiprocessing.process import BaseProcess
 from multiprocessing.synchronize import Barrier
 from typing import Any
 
 import pytest
 from django.db import connections
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from connectors.context import SystemClock
 from connectors.errors import BudgetUsedUp
@@ -23,6 +25,7 @@ from tests.orgs.fakes import make_org
 
 pytestmark = [pytest.mark.processes, pytest.mark.django_db(transaction=True)]
 WORKERS = 8
+NUMBERS = count(1)
 # Forked, for eight interpreters that import everything anew take a minute on two cores.
 FORK = multiprocessing.get_context("fork")
 
@@ -122,6 +125,24 @@ def test_no_more_requests_are_under_way_than_agreed_nor_on_a_day(org: Org) -> No
     assert 100 < len(told.spans) <= 300
     assert sum(OrgBudget.objects.get().used.values()) == len(told.spans)
     assert BudgetPlace.objects.count() == 0
+
+
+@settings(max_examples=5, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    requests=st.sampled_from([0, 25, 60, 150]),
+    concurrency=st.integers(0, 5),
+    per_day=st.sampled_from([0, 40, 90, 400]),
+)
+def test_whatever_was_agreed_eight_processes_keep_to_all_of_it(
+    transactional_db: None, requests: int, concurrency: int, per_day: int
+) -> None:
+    org = make_org(f"Acme {next(NUMBERS)}")
+    terms = Terms(requests=requests, window=1, concurrency=concurrency, per_day=per_day)
+    told = hammer(org, 0.7, terms)
+    assert told.used
+    assert not requests or most_in_any(told.used, 1.0) <= requests
+    assert not concurrency or most_at_once(told.spans) <= concurrency
+    assert not per_day or len(told.used) <= per_day
 
 
 @contextmanager
