@@ -131,8 +131,7 @@ class Campaign:
         """End the workers, and look for what they left: processes, and secrets in anything that was written."""
         self.storm.end()
         dump = _dumped(self.ground.var)
-        self.host.stop()
-        left = [process.pid for process in self.host.processes()]
+        left = self.host.stop()
         if left:
             self.report.problems.append(f"{len(left)} worker processes are left: {left}")
         self.report.faults = dict(self.storm.struck)

@@ -14,6 +14,7 @@ from django.conf import settings
 
 LEASE_SECONDS = 5.0
 TIME_BOX_SECONDS = 3
+STOP_SECONDS = 60
 SPARED_AT = 5
 """A piece that killed so many workers is spared, or it would be set aside as one that kills them all."""
 ROLES = {"worker at work": 14, "worker, monitor or pusher": 3, "sentinel": 1, "main": 1, "supervisor": 1}
@@ -59,17 +60,23 @@ class Host:
             self.restarts += 1
             self.start()
 
-    def stop(self) -> None:
-        """Ask it to end, and end what is left; raises nothing."""
+    def stop(self) -> list[int]:
+        """Ask it to end; returns the processes it left behind, which are ended, too. One that had to be killed has
+        left none: its successor would have seen to them."""
+        left: list[psutil.Process] = []
         if self.process is not None:
             self.process.terminate()
             try:
-                self.process.wait(20)
+                self.process.wait(STOP_SECONDS)
+                left = self.processes()
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
-        for process in self.processes():
+        rest = self.processes()
+        for process in rest:
             _signal(process, signal.SIGKILL)
+        psutil.wait_procs(rest, timeout=STOP_SECONDS)
+        return [process.pid for process in left]
 
     def processes(self) -> list[psutil.Process]:
         return [process for process in psutil.process_iter() if self._owns(process)]
