@@ -36,8 +36,15 @@ def carry(session: SalesforceSession, sending: Sending, *, number: int, refusals
 
 
 def pause(session: SalesforceSession, number: int, refusals: pl.Series) -> None:
-    """Give locks time to go."""
-    if number and refusals.is_in(AGAIN_CODES).any():
+    """Give locks time to go; that they were met, and how it goes on, is told."""
+    locked = int(refusals.is_in(AGAIN_CODES).fill_null(value=False).sum()) if number else 0
+    if locked:
+        size = _size(len(refusals), number, refusals)
+        how = "in a bulk job sorted by parent" if not size else "one by one" if size == 1 else f"{size} at a time"
+        session.journal.tell(
+            f"{locked:,} records were locked or could not be written at that moment; {len(refusals):,} are tried again "
+            f"in {WAITS[number]:g} s, {how}."
+        )
         session.clock.sleep(WAITS[number])
 
 

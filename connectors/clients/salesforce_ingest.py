@@ -4,7 +4,8 @@ https://developer.salesforce.com/docs/atlas.en-us.api_asynch.meta/api_asynch/bul
 
 A job does nothing until it is closed, and what it did can be asked for seven days. So no lost answer is a
 riddle: a job whose number was lost stays open and empty; one whose upload went astray is aborted and made anew;
-one whose closing went unanswered says itself whether it was closed.
+one whose closing went unanswered says itself whether it was closed. The number is in the write's journal before the
+upload, so that another worker waits for the job to end before it looks what is left to send.
 """
 
 from contextlib import suppress
@@ -20,12 +21,13 @@ from connectors.clients.salesforce_query import JOB_DEADLINE, POLL_WAITS
 from connectors.clients.salesforce_refusals import Class, refusal
 from connectors.clients.salesforce_sending import ANSWERS, Operation, Sending, no_answers, stop_for
 from connectors.clients.salesforce_session import SalesforceSession
-from connectors.errors import ConnectorError, ContractChanged, RateLimited, Unavailable
+from connectors.errors import ConnectorError, ContractChanged, NotFound, RateLimited, Unavailable
 from connectors.values import csv_to_frame
 
 LARGEST_FILE: Final = 100_000_000  # bytes; 150 MB after base64 is the limit
 LONGEST_VALUE: Final = 32_000  # characters
 _TRIES: Final = 3
+_ENDED: Final = ("JobComplete", "Failed", "Aborted")
 
 # "CODE:words:fields --", the words with colons of their own, nothing before "--" where no field is named.
 _ERROR: Final = r"(?s)^([A-Za-z_]+):(.*):([^:]*?)\s*--\s*$"
@@ -40,7 +42,7 @@ def send(session: SalesforceSession, sending: Sending) -> pl.DataFrame:
         halves = sending.parts(-(-len(sending) // 2))
         return pl.concat(send(session, half) for half in halves)
     job = _closed_job(session, sending, body)
-    state = _awaited(session, sending, job)
+    state = _awaited(session, sending.entity, job)
     if state.get("state") != "JobComplete":
         raise _failure(session, sending, job, state)
     answers = _answers(session, sending, job)
@@ -72,6 +74,8 @@ def _closed_job(session: SalesforceSession, sending: Sending, body: bytes) -> st
         job = ""
         try:
             job = _created(session, sending)
+            # Before it can do anything, whoever takes this write over knows whom to ask.
+            session.journal.note(job)
             path = session.path("jobs", "ingest", job, "batches")
             session.http.send("PUT", path, content=body, headers={"Content-Type": "text/csv"}, repeatable=False)
         except Unavailable:
@@ -113,19 +117,34 @@ def _close(session: SalesforceSession, job: str) -> None:
             return
 
 
-def _awaited(session: SalesforceSession, sending: Sending, job: str) -> dict[str, Any]:
+def settle(session: SalesforceSession, entity: str) -> None:
+    """See to it that no job of an earlier try of this write is still at work: one that is not closed is aborted,
+    one that is closed is waited for. Raises Unavailable where one does not end."""
+    for job in session.journal.jobs():
+        try:
+            state = _job(session, job).get("state")
+        except NotFound:
+            continue  # what it did is forgotten after seven days, and done
+        if state == "Open":
+            _abort(session, job)
+        elif state not in _ENDED:
+            session.journal.tell(f"An earlier try left the bulk job {job} of {entity} at work; it is waited for first.")
+            _awaited(session, entity, job)
+
+
+def _awaited(session: SalesforceSession, entity: str, job: str) -> dict[str, Any]:
     """The job's last state; raises Unavailable where it has none by the deadline (it is then aborted)."""
     deadline = session.clock.now() + JOB_DEADLINE
     polls = 0
     while True:
         state = _job(session, job)
-        if state.get("state") in ("JobComplete", "Failed", "Aborted"):
+        if state.get("state") in _ENDED:
             return state
         wait = POLL_WAITS[min(polls, len(POLL_WAITS) - 1)]
         if session.clock.now() + timedelta(seconds=wait) > deadline:
             _abort(session, job)
             raise Unavailable(
-                f"Salesforce did not finish the bulk job {job} of {sending.entity} in {JOB_DEADLINE}; it was aborted. "
+                f"Salesforce did not finish the bulk job {job} of {entity} in {JOB_DEADLINE}; it was aborted. "
                 "What it wrote is found before anything is sent again."
             )
         session.clock.sleep(wait)

@@ -71,6 +71,7 @@ class SalesforceSession:
 
     def __init__(self, context: Context) -> None:
         self.clock = context.clock
+        self.journal = context.journal
         self.version = _version(context.text("api_version", API_VERSION))
         self._endpoint: TokenEndpoint | None = None
         base_url, auth = self._login(context)

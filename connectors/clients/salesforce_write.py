@@ -12,6 +12,7 @@ from typing import Final
 
 import polars as pl
 
+from connectors.clients import salesforce_ingest as ingest
 from connectors.clients import salesforce_lookup as lookup
 from connectors.clients.salesforce_carrier import AGAIN_CODES, WAITS, carry, pause
 from connectors.clients.salesforce_columns import comparable, wire
@@ -42,6 +43,7 @@ def write(session: SalesforceSession, sobject: SObject, frame: pl.DataFrame, *, 
     """A result (``RESULT_SCHEMA``) per row. Raises Unavailable where the fate of some stays unknown.
 
     Created is what was not there when this call first looked; unchanged is what did not have to be sent."""
+    ingest.settle(session, sobject.schema.entity.name)
     writing, clashes, rows = prepared(session, sobject, frame, key)
     settled = [clashes]
     existed = pl.Series(dtype=pl.String)

@@ -1,6 +1,6 @@
 """Records of an org looked up by several fields, and taken over: compared as Salesforce does, locked ones again."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import date
 
 import polars as pl
@@ -31,7 +31,7 @@ def target(context: Context) -> Iterator[SalesforceTarget]:
         yield opened
 
 
-def rules(target: SalesforceTarget, **columns: list[object]) -> list[str]:
+def rules(target: SalesforceTarget, **columns: Sequence[object]) -> list[str]:
     """The ids of rules with these columns; they are called rule-0, rule-1 …"""
     frame = pl.DataFrame(columns)
     keys = [f"rule-{number}" for number in range(frame.height)]
@@ -39,7 +39,7 @@ def rules(target: SalesforceTarget, **columns: list[object]) -> list[str]:
     return [dict(found.select("key", "target_id").iter_rows())[key] for key in keys]
 
 
-def hits(target: SalesforceTarget, **columns: list[object]) -> list[tuple[object, ...]]:
+def hits(target: SalesforceTarget, **columns: Sequence[object]) -> list[tuple[object, ...]]:
     return target.find(RULE, pl.DataFrame(columns), key=KEY).sort("target_id").rows()
 
 
