@@ -151,8 +151,9 @@ Q_CLUSTER = {
     "workers": env.int("MF_WORKERS", default=2),
     "queue_limit": env.int("MF_WORKERS", default=2),
     "bulk": 1,
-    "timeout": 120,
-    "retry": 180,
+    # A piece of work may wait hours for a vendor's job; one that hangs is ended by runs.heartbeat.
+    "timeout": 10_800,
+    "retry": 11_000,
     "ack_failures": True,
     "max_attempts": 1,
     "recycle": 200,

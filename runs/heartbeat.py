@@ -1,15 +1,18 @@
 """Keeps a worker's leases while it is silent: waiting for a vendor's bulk job, or inside one long statement.
 
 Pieces of work usually end long before their lease does, and ledger writes renew it. Where one takes longer, a
-thread with a connection of its own renews it, and the worker's place at the run with it. It trusts the worker
-for ``PATIENCE_SECONDS`` without a sign of life; a worker that sleeps through its clock gives signs. The fence protects
-as ever: a lease that was lost is never won back. Why a thread: docs/decisions/0016-a-keeper-renews-leases.md.
+thread with a connection of its own renews it, and the worker's place at the run with it. It trusts the worker for
+``PATIENCE_SECONDS`` without a sign of life and then ends the process; a worker that sleeps through its clock gives
+signs. The fence protects as ever: a lease that was lost is never won back.
+Why a thread: docs/decisions/0016-a-keeper-renews-leases.md.
 """
 
 import logging
+import os
+import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from django.conf import settings
@@ -28,12 +31,19 @@ SLICE_SECONDS = 1.0
 """A long sleep looks so often whether its work is still its own."""
 
 
+def _end() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 class Heartbeat:
     """One worker's. ``place`` is its place at the run, whose loss does not end the piece in hand."""
 
-    def __init__(self, place: Lease | None = None, *, patience: float = PATIENCE_SECONDS) -> None:
+    def __init__(
+        self, place: Lease | None = None, *, patience: float = PATIENCE_SECONDS, end: Callable[[], None] = _end
+    ) -> None:
         self._place = place
         self._patience = patience
+        self._end = end
         self._held: Lease | None = None
         self._lost = False
         self._renewed = self._sign = time.monotonic()
@@ -69,10 +79,19 @@ class Heartbeat:
         every = settings.MF_LEASE_SECONDS / 3
         while not self._stop.wait(every / 4):
             held, now = self._held, time.monotonic()
-            if held is None or now - self._renewed < every or now - self._sign > self._patience:
+            if held is None or now - self._renewed < every:
                 continue
+            if now - self._sign > self._patience:
+                self._give_up(held)
+                return
             self._renew(held)
             self._renewed = now
+
+    def _give_up(self, held: Lease) -> None:
+        """Others may have the work; a called worker goes altogether, so that its host gets another one."""
+        logger.error("no sign of life for %.0f s while holding %s", self._patience, held)
+        if self._place is not None:
+            self._end()
 
     def _renew(self, held: Lease) -> None:
         """On a connection that is opened for it: few pieces last so long, and connections are dear."""

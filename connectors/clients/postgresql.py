@@ -23,6 +23,7 @@ Connection: TypeAlias = psycopg.Connection[tuple[Any, ...]]
 Cursor: TypeAlias = psycopg.Cursor[Any]
 
 CONNECT_TIMEOUT = 10
+ABANDONED_AFTER = 120  # seconds in which a transaction must go on
 """Seconds until a server that does not answer counts as unavailable."""
 COPY_ROWS = 20_000
 """Rows encoded at a time, so that a frame of any size is copied in bounded memory."""
@@ -58,6 +59,8 @@ def connect(
     options = {
         "statement_timeout": f"{statement_seconds}s",
         "lock_timeout": f"{lock_seconds}s",
+        # A worker host that was cut off must not keep the rows it was writing from whoever takes over.
+        "idle_in_transaction_session_timeout": f"{ABANDONED_AFTER}s",
         "timezone": "UTC",
         "datestyle": "ISO",
         "intervalstyle": "iso_8601",

@@ -102,14 +102,28 @@ def test_a_worker_that_sleeps_learns_that_its_lease_was_lost(run: Run) -> None:
     assert Chunk.objects.get(pk=lease.id).fence == lease.fence + 1
 
 
-def test_a_worker_that_hangs_loses_its_work(run: Run) -> None:
+def test_a_worker_that_hangs_loses_its_work_and_is_ended(run: Run) -> None:
     lease = claimed(run)
-    heartbeat = Heartbeat(patience=0.0)
+    place = Lease(leases.DRIVER, Driver.objects.get(run=run, slot=0).pk, fence=0, attempts=0)
+    ended: list[bool] = []
+    heartbeat = Heartbeat(place, patience=0.0, end=lambda: ended.append(True))
+    with heartbeat.holding(lease):
+        until = Chunk.objects.get(pk=lease.id).lease_until
+        assert eventually(lambda: expired_by(until) and bool(ended))
+        assert Chunk.objects.get(pk=lease.id).lease_until == until
+    heartbeat.close()
+    assert ended == [True]
+
+
+def test_whoever_drives_a_run_without_a_place_is_not_ended(run: Run) -> None:
+    lease = claimed(run)
+    ended: list[bool] = []
+    heartbeat = Heartbeat(patience=0.0, end=lambda: ended.append(True))
     with heartbeat.holding(lease):
         until = Chunk.objects.get(pk=lease.id).lease_until
         assert eventually(lambda: expired_by(until))
-        assert Chunk.objects.get(pk=lease.id).lease_until == until
     heartbeat.close()
+    assert ended == []
 
 
 def test_nothing_is_renewed_once_the_work_is_done(run: Run) -> None:

@@ -171,6 +171,8 @@ class Host:
     log: Path
     options: Sequence[str] = ("--frozen-after", "4", "--grace", "10")
     environment: Mapping[str, str] = field(default_factory=dict)
+    prefix: Sequence[str] = ()
+    """A command that runs another one, elsewhere."""
     process: "subprocess.Popen[bytes] | None" = None
 
     def start(self) -> "Host":
@@ -190,7 +192,7 @@ class Host:
         }
         with self.log.open("ab") as output:
             return subprocess.Popen(
-                [sys.executable, str(settings.BASE_DIR / "manage.py"), *command],
+                [*self.prefix, sys.executable, str(settings.BASE_DIR / "manage.py"), *command],
                 env=environment,
                 cwd=settings.BASE_DIR,
                 stdin=subprocess.DEVNULL,
