@@ -81,7 +81,7 @@ class ProjectObjectAdmin(ModelAdmin):  # type: ignore[misc]  # unfold ships no t
     list_select_related = ("project",)
     fields = (
         "project", "source_entity", "target_entity", "identity", "key", "position", "where", "on_conflict",
-        "match_fields", "unresolved", "equality", "enabled",
+        "field_policies", "on_delete", "match_fields", "unresolved", "equality", "enabled",
     )  # fmt: skip
     readonly_fields = ("project", "source_entity", "target_entity", "identity", "key")
 

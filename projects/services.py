@@ -15,7 +15,7 @@ from projects.blueprints.blueprint import Blueprint
 from projects.definitions import schema_to_json
 from projects.mapping import codec, derive, library
 from projects.mapping.specification import FieldRule, Formula, ObjectMapping
-from projects.models import FieldMapping, ObjectDefinition, OnConflict, Project, ProjectObject
+from projects.models import FieldMapping, ObjectDefinition, OnConflict, OnDelete, Project, ProjectObject
 from projects.selections import Mode, Selection, SelectionInvalid
 
 LONGEST_NAME = 120
@@ -217,6 +217,11 @@ def change_object(chosen: ProjectObject, changed: Sequence[str]) -> None:
     """
     if chosen.on_conflict not in OnConflict.values:
         raise ProjectInvalid("Choose whether edits in the target are kept or overwritten.")
+    if chosen.on_delete not in OnDelete.values:
+        raise ProjectInvalid("Choose what a delta does with records that are gone from the source.")
+    policies = chosen.field_policies
+    if not isinstance(policies, dict) or not set(policies.values()) <= set(OnConflict.values):
+        raise ProjectInvalid('Policies of fields are written like {"phone": "target"}: ask, target or source.')
     if changed:
         chosen.save(update_fields=list(changed))
 

@@ -11,7 +11,7 @@ from django.urls import URLPattern, path
 from django_q.models import Failure, OrmQ, Schedule, Success
 from unfold.admin import ModelAdmin
 
-from runs import evidence_views, follow_up_views, views
+from runs import delta_views, evidence_views, follow_up_views, views
 from runs.forecast_views import estimate, forecast, try_out
 from runs.models import Run, WorkerHost
 
@@ -42,6 +42,14 @@ class RunAdmin(LookOnly):
             path("estimate/<int:project_id>/", guard(estimate), name="runs_run_estimate"),
             path("<int:run_id>/forecast/", guard(forecast), name="runs_run_forecast"),
             path("delta/<int:project_id>/", guard(follow_up_views.start_delta), name="runs_run_delta"),
+            path("conflicts/<int:project_id>/", guard(delta_views.conflict_list), name="runs_conflict_list"),
+            path(
+                "conflicts/<int:project_id>/decide/", guard(delta_views.decide_conflicts), name="runs_conflict_decide"
+            ),
+            path("conflicts/<int:project_id>/apply/", guard(delta_views.apply_decisions), name="runs_conflict_apply"),
+            path("waive/<int:project_id>/", guard(delta_views.waive), name="runs_waive"),
+            path("schedule/<int:project_id>/", guard(delta_views.schedule_page), name="runs_deltaschedule"),
+            path("<int:run_id>/allow/", guard(delta_views.allow_deletions), name="runs_run_allow"),
             path("retry/<int:project_id>/", guard(follow_up_views.start_retry), name="runs_run_retry"),
             path("retention/<int:project_id>/", guard(follow_up_views.keep_for), name="runs_run_retention"),
             path("<int:run_id>/change/", guard(views.run_page), name="runs_run_change"),

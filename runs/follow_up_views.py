@@ -214,7 +214,13 @@ def keep_for(request: HttpRequest, project_id: int) -> HttpResponse:
         crumb(project, "admin:projects_project_change", project.pk),
         crumb("Retention"),
     )
-    shown: dict[str, Any] = {"project": project, "kept": kept, "asked": days, "asked_past": kept.past, "trouble": trouble}
+    shown: dict[str, Any] = {
+        "project": project,
+        "kept": kept,
+        "asked": days,
+        "asked_past": kept.past,
+        "trouble": trouble,
+    }
     return page(request, "runs/retention.html", "Retention", trail, **shown)
 
 

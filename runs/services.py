@@ -9,7 +9,7 @@ from typing import Any
 
 from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
-from django.db.models import F, QuerySet, Sum
+from django.db.models import F, Q, QuerySet, Sum
 from django.utils import timezone
 
 from connectors.registry import target_class
@@ -203,13 +203,19 @@ def resume_run(run: Run) -> None:
     Driver.objects.filter(run=run).update(called_at=None)
 
 
+def stopped_deletions(run: Run) -> QuerySet[Step]:
+    """The steps of a run that found more to delete than it may."""
+    counted = Step.objects.filter(run=run, task=StepTask.DELETE, extracted_at=None, expected__isnull=False)
+    return counted.filter(Q(deletes_allowed=None) | Q(deletes_allowed__lt=F("expected")))
+
+
 @transaction.atomic
 def allow_deletions(run: Run, *, user: User) -> None:
     """Let a run that stopped for its deletions do just so many, once, and resume it. Raises RunRefused."""
-    stopped = Step.objects.filter(run=run, task=StepTask.DELETE, extracted_at=None, expected__isnull=False)
+    stopped = stopped_deletions(run)
     if run.state != RunState.FAILED or not stopped.update(deletes_allowed=F("expected")):
         raise RunRefused(f"{run} did not stop for its deletions; there is nothing to allow.")
-    allowed = stopped.aggregate(number=Sum("deletes_allowed"))["number"]
+    allowed = Step.objects.filter(run=run).aggregate(number=Sum("deletes_allowed"))["number"]
     events.tell(run.pk, f"{user.username} allowed {allowed:,} deletions.", level=EventLevel.WARNING)
     resume_run(run)
 

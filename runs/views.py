@@ -275,6 +275,7 @@ def _may(request: HttpRequest, run: Run) -> dict[str, bool]:
     return {
         "pause": allowed and run.state in {RunState.QUEUED, RunState.RUNNING},
         "resume": allowed and run.state in RESUMABLE,
+        "allow": allowed and run.state == RunState.FAILED and services.stopped_deletions(run).exists(),
         "cancel": allowed and run.state in OPEN and run.state != RunState.CANCELLING,
         "start": allowed and run.state not in OPEN,
         "retry": allowed and run.state not in OPEN and run.kind in UNDOABLE,

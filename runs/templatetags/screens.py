@@ -38,6 +38,9 @@ RECORD_COLOURS: Mapping[str, str] = {
     RecordState.SKIPPED: "",
     "conflict": "warning",
     "rolled_back": "",
+    RecordState.WAIVED: "",
+    RecordState.GONE: "warning",
+    RecordState.DELETED: "",
 }
 UNDOING_LABELS: Mapping[str, str] = {
     "created": "Created again",
