@@ -31,6 +31,9 @@ from connectors.types import (
     WriteResult,
 )
 
+MOST_IDS = 200
+"""Ids in one ``Source.read_ids``: what fits into a platform's address."""
+
 
 class Connector(ABC):
     """What sources and targets share. Use as a context manager: leaving it closes the connector and gives
@@ -139,6 +142,12 @@ class Source(Connector):
         """From now on ``count`` and ``read`` give only records of the entity for which all conditions hold; only
         where ``capabilities.filters``. Raises SettingsInvalid for a condition that does not fit the entity."""
         raise NotImplementedError(f"{self.slug} declares no filters")  # a caller's bug, not a state
+
+    def read_ids(self, entity: str, fields: Sequence[str], ids: Sequence[str]) -> pl.DataFrame:
+        """Those of the records that exist, as a source frame; only where ``capabilities.reads_ids``.
+
+        ``ids`` are values of the entity's id field, at most ``MOST_IDS`` at a time; order is not promised."""
+        raise NotImplementedError(f"{self.slug} declares no reading by id")  # a caller's bug, not a state
 
     def deleted(self, entity: str, *, since: datetime) -> Iterator[Deletion]:
         """Records deleted at or after ``since``; only where ``capabilities.deletes``."""

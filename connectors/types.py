@@ -128,7 +128,8 @@ class Capabilities:
     says that writing a record locks the records it points at, so that it is sent beside its siblings.
     ``page_size`` is in records. ``requests_per_second`` and ``concurrency`` are safe defaults for the
     rate budget where the vendor publishes no better figure (0 means no limit of its own). ``files`` says
-    that it works on files a person uploads, ``filters`` that ``Source.narrow`` is understood. ``alters`` lists what
+    that it works on files a person uploads, ``filters`` that ``Source.narrow`` is understood,
+    ``reads_ids`` that ``Source.read_ids`` is. ``alters`` lists what
     the target changes in values by itself; where it ``keeps_references`` no reference can point at nothing.
     """
 
@@ -142,6 +143,7 @@ class Capabilities:
     transactional: bool = False
     files: bool = False
     filters: bool = False
+    reads_ids: bool = False
     asked_by: Asking = Asking.NONE
     finds: bool = False
     lock_codes: frozenset[str] = frozenset()

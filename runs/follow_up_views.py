@@ -1,5 +1,7 @@
 """What a person does after a run: bring what changed, try again what failed, take back what was written."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 from django.contrib import messages
@@ -77,15 +79,21 @@ def _scope(request: HttpRequest, project: Project) -> Scope:
     """The choice of the form. Raises RunRefused where it names what is not there: it must not grow to “all”."""
     objects = {str(pk): pk for pk in records.objects_of(project)}
     chosen, code = request.POST.get("object", ""), request.POST.get("code", "")
-    source_id, state = request.POST.get("id", ""), request.POST.get("state", "")
-    if (chosen and chosen not in objects) or "\0" in code + source_id or (state and state not in DUE):
+    ids, state = _ids(request.POST.getlist("id")), request.POST.get("state", "")
+    if (chosen and chosen not in objects) or "\0" in code + "".join(ids) or (state and state not in DUE):
         raise RunRefused("Nothing is due: no record of that choice was rejected or waits for a parent.")
     scope = Scope(
         objects=(objects[chosen],) if chosen else (),
         codes=(code,) if code else (),
-        source_ids=(source_id,) if source_id else (),
+        source_ids=ids,
+        reread=request.POST.get("reread") == "on",
     )
-    return scope if code or not state else Scope(scope.objects, _codes(project, scope, state), scope.source_ids)
+    return scope if code or not state else replace(scope, codes=_codes(project, scope, state))
+
+
+def _ids(given: Sequence[str]) -> tuple[str, ...]:
+    """Source ids of a form, one per line of each of its fields."""
+    return tuple(dict.fromkeys(line.strip() for text in given for line in text.splitlines() if line.strip()))
 
 
 def _codes(project: Project, scope: Scope, state: str) -> tuple[str, ...]:
@@ -128,7 +136,7 @@ def _roll_back(request: HttpRequest, project: Project, undone: Run | None, home:
     stale = ""
     try:
         scope = _chosen(request, project)
-        if request.method == "POST":
+        if request.method == "POST" and "code" in request.POST:
             try:
                 run = _confirmed(request, project, undone, scope)
             except previews.PreviewStale as old:
@@ -172,14 +180,14 @@ def _chosen(request: HttpRequest, project: Project) -> Scope:
     given = request.POST if request.method == "POST" else request.GET
     objects = {str(pk): pk for pk in records.objects_of(project)}
     chosen, state, code = (given.get(name, "") for name in ("object", "state", "cause"))
-    ids = tuple(dict.fromkeys(line.strip() for text in given.getlist("id") for line in text.splitlines()))
+    ids = _ids(given.getlist("id"))
     if (chosen and chosen not in objects) or "\0" in code + "".join(ids) or (state and state not in records.STATES):
         raise RunRefused("Nothing of that choice is in the target by our doing.")
     states = records.IN_TARGET if state == records.LANDED else (state,) if state else ()
     return Scope(
         objects=(objects[chosen],) if chosen else (),
         codes=(code,) if code else (),
-        source_ids=tuple(each for each in ids if each),
+        source_ids=ids,
         states=tuple(str(each) for each in states),
     )
 

@@ -51,6 +51,9 @@ def record_list(request: HttpRequest, project_id: int) -> HttpResponse:
         wanted=wanted,
         object_id=wanted.objects[0] if len(wanted.objects) == 1 and len(objects) > 1 else None,
         states=STATES,
+        picks=wanted.objects[0] if len(wanted.objects) == 1 else None,
+        due_states=tuple(str(state) for state in DUE),
+        may_roll_back=request.user.has_perm("runs.rollback_run"),
         filters=_query(request, "object", "state", "code"),
         **shown,
     )
@@ -124,6 +127,7 @@ def record_page(request: HttpRequest, project_id: int, object_id: int) -> HttpRe
         target=project.target,
         target_url=f"{reverse('records:target', args=[project.pk, chosen.pk])}?{query}",
         askable=bool(seen and seen.key and record and chunks),
+        may_take_back=bool(record and record.target_id and request.user.has_perm("runs.rollback_run")),
         may_try=bool(record and record.state in DUE and request.user.has_perm("runs.control_run")),
     )
 

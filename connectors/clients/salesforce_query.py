@@ -115,9 +115,14 @@ class SalesforceQuery:
         batches = (batch for batch, _ in follow(NextLink(("nextRecordsUrl",)), fetch))
         return next(batch for batch in batches if batch.records or batch.body.get("nextRecordsUrl") is None)
 
+    @property
+    def is_long(self) -> bool:
+        """Whether it would not fit into an address."""
+        return len(soql.select(self._fields, self._entity, self._where)) > LONGEST_QUERY
+
     def _wants_bulk(self) -> bool:
         # A SELECT of many fields does not fit into an address; Bulk takes it in the body.
-        is_long = len(soql.select(self._fields, self._entity, self._where)) > LONGEST_QUERY
+        is_long = self.is_long
         return self._entity not in _NOT_IN_BULK and (is_long or self.count() > BULK_ABOVE)
 
     def _bulk_or_rest(self) -> Iterator[Page]:

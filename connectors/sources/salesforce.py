@@ -39,8 +39,15 @@ class SalesforceSource(SalesforceWays, Source):
     settings = SETTINGS
     # 25 requests of 20 s and more may run at once in production, 5 in a developer org.
     capabilities = Capabilities(
-        reads=True, counts=True, delta=True, deletes=True, filters=True, page_size=PAGE_SIZE, concurrency=5
-    )  # fmt: skip
+        reads=True,
+        counts=True,
+        delta=True,
+        deletes=True,
+        filters=True,
+        reads_ids=True,
+        page_size=PAGE_SIZE,
+        concurrency=5,
+    )
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
@@ -88,15 +95,24 @@ class SalesforceSource(SalesforceWays, Source):
     def sample(self, entity: str, fields: Sequence[str], *, size: int) -> pl.DataFrame:
         return self._query(entity, fields, None).sample(size)
 
+    def read_ids(self, entity: str, fields: Sequence[str], ids: Sequence[str]) -> pl.DataFrame:
+        query = self._query(entity, fields, None, (salesforce_soql.among("Id", list(ids)),))
+        if query.is_long and len(ids) > 1:
+            half = len(ids) // 2
+            return pl.concat([self.read_ids(entity, fields, ids[:half]), self.read_ids(entity, fields, ids[half:])])
+        return pl.concat([page.frame for page in query.rest_pages(None)])
+
     def deleted(self, entity: str, *, since: datetime) -> Iterator[Deletion]:
         yield from deletions(self._session, self._sobject(entity), since)
 
     def close(self) -> None:
         self._session.close()
 
-    def _query(self, entity: str, fields: Sequence[str], since: datetime | None) -> SalesforceQuery:
+    def _query(
+        self, entity: str, fields: Sequence[str], since: datetime | None, chosen: Sequence[str] = ()
+    ) -> SalesforceQuery:
         schema = self.describe(entity)
-        where = [*self._narrowed.get(entity, ()), *_changed_since(schema.entity, since)]
+        where = [*self._narrowed.get(entity, ()), *_changed_since(schema.entity, since), *chosen]
         return SalesforceQuery(self._session, schema, fields, where)
 
     def _sobject(self, entity: str) -> SObject:

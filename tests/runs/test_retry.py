@@ -1,15 +1,25 @@
 """Bringing again what failed, and nothing else."""
 
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import ClassVar
+
+import hypothesis
+import polars as pl
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import transaction
+from hypothesis import given
+from hypothesis import strategies as st
 
+from connectors import registry
 from projects.models import Project
-from runs import services
+from runs import ledger, services
 from runs.choices import RecordState, RunState
 from runs.ledger import Scope
 from runs.models import Chunk, Run
 from tests import factories
-from tests.fakes import World, schema
+from tests.fakes import FakeSource, Row, World, schema
 from tests.runs.test_engine import drive, family, totals, tracked
 
 
@@ -81,6 +91,94 @@ def test_a_mapping_that_needs_more_than_was_staged_asks_for_a_load(world: World,
     run = drive(services.start_retry(project))
     assert run.state == RunState.FAILED
     assert run.reason.startswith("The mapping of Contact now reads Phone, which was not read")
+    for row in world.records["Contact"]:
+        row["Phone"] = "1"
+    drive(services.start_retry(project, Scope(reread=True)))
+    assert world.rows["contact"]["C1"]["phone"] == "1"
+
+
+class AskableSource(FakeSource):
+    """A source that can be asked for single records."""
+
+    capabilities = replace(FakeSource.capabilities, reads_ids=True)
+    asked: ClassVar[list[tuple[str, ...]]] = []
+
+    def read_ids(self, entity: str, fields: Sequence[str], ids: Sequence[str]) -> pl.DataFrame:
+        self.asked.append(tuple(ids))
+        rows = [{name: row[name] for name in fields} for row in self.world.records[entity] if row["Id"] in ids]
+        return pl.DataFrame(rows, schema=dict.fromkeys(fields, pl.String))
+
+
+def test_just_what_is_due_is_asked_of_the_source_again(
+    world: World, project: Project, failed: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(registry.SOURCES, "fake", "tests.runs.test_retry:AskableSource")  # type: ignore[index]
+    registry._paths.cache_clear()
+    AskableSource.asked.clear()
+    next(row for row in world.records["Account"] if row["Id"] == "A3")["Name"] = "Mended"
+    world.records["Contact"] = [row for row in world.records["Contact"] if row["Id"] != "C1"]
+    run = drive(services.start_retry(project, Scope(reread=True)))
+    assert AskableSource.asked == [("A2", "A3"), ("C1", "C3")]
+    assert world.rows["account"]["A3"]["name"] == "Mended"
+    assert totals(run) == {"read": 3, "created": 1, "updated": 2}
+    told = run.events.get(message__contains="not in the source any more")
+    assert told.message.startswith("1 records of Contact that are due")
+
+
+def test_a_source_that_cannot_be_asked_is_read_whole_and_says_so(world: World, project: Project, failed: Run) -> None:
+    next(row for row in world.records["Contact"] if row["Id"] == "C1")["Name"] = "Mended"
+    run = drive(services.start_retry(project, Scope(reread=True)))
+    assert totals(run) == {"read": 4, "created": 2, "updated": 2}
+    assert world.rows["contact"]["C1"]["name"] == "Mended"
+    assert run.events.filter(message__contains="cannot be asked for single records: all of Contact").exists()
+    assert sum(count for _, count in world.writes) == 4
+
+
+def test_what_is_not_kept_any_more_is_asked_again(world: World, project: Project, failed: Run) -> None:
+    ledger.forget_contents(project.pk, [failed.pk], most=100)
+    run = drive(services.start_retry(project))
+    assert run.state == RunState.FAILED
+    assert "Try again by reading them from the source." in run.reason
+    assert totals(drive(services.start_retry(project, Scope(reread=True)))) == {"read": 4, "created": 2, "updated": 2}
+
+
+@hypothesis.settings(
+    max_examples=8, deadline=None, suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture]
+)
+@given(
+    refused=st.lists(st.sets(st.integers(0, 7)), min_size=1, max_size=4),
+    chosen=st.lists(st.sets(st.integers(0, 7), min_size=1), min_size=4, max_size=4),
+    reread=st.booleans(),
+)
+def test_a_loaded_record_is_never_sent_again(
+    world: World, project: Project, refused: list[set[int]], chosen: list[set[int]], reread: bool
+) -> None:
+    """Whatever is refused by which try, and whatever a person picks: what landed is not among what is sent."""
+    with transaction.atomic():
+        world.rows.clear()
+        world.records.clear()
+        world.add(schema("Account", "Name"), *({"Id": f"A{n}", "Name": f"N{n}"} for n in range(8)))
+        factories.project_object(project, "Account")
+        landed: set[str] = set()
+        sent: list[set[str]] = []
+
+        def refuse(_: str, row: Row) -> str | None:
+            sent[-1].add(str(row["source_id"]))
+            return "No." if row["name"] in no else None
+
+        world.refuse = refuse
+        for attempt, numbers in enumerate(refused):
+            no = {f"N{n}" for n in numbers}
+            sent.append(set())
+            ids = tuple(f"A{n}" for n in chosen[attempt])
+            try:
+                run = services.start_retry(project, Scope(source_ids=ids, reread=reread)) if attempt else None
+            except services.RunRefused:
+                continue
+            drive(run or services.start_run(project))
+            assert not sent[-1] & landed
+            landed = set(world.rows["account"])
+        transaction.set_rollback(True)
 
 
 def test_the_command(world: World, project: Project, failed: Run, capsys: pytest.CaptureFixture[str]) -> None:

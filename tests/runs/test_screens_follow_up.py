@@ -432,3 +432,32 @@ def test_ids_of_any_characters_are_tried_again(world: World, project: Project, b
     assert 'value="a&amp;b=&quot;&lt;c&gt;&quot; 100% é"' in shown
     drive(retried(boss, run, object=chosen.pk, id=strange))
     assert TrackedRecord.objects.get(project=project).state == RecordState.LOADED
+
+
+def test_chosen_records_are_taken_back_from_the_list(loaded: Run, boss: Client, world: World) -> None:
+    contact = loaded.project.project_objects.get(source_entity="Contact")
+    listed = text(boss, f"{reverse('records:list', args=[loaded.project_id])}?object={contact.pk}")
+    assert "Roll back these…" in listed
+    assert 'aria-label="Roll C1 back"' in listed
+    address = reverse("admin:runs_run_rollback_records", args=[loaded.project_id])
+    chosen = {"object": str(contact.pk), "id": ["C1", "C3"]}
+    shown = boss.post(address, chosen).content.decode()
+    assert "2 records" in plain(shown)
+    assert "Chosen: 2 records of" in plain(shown)
+    assert shown.count("mf-badge danger") == 2
+    assert boss.post(address, {**chosen, "code": code_in(shown)}).status_code == 302
+    drive(Run.objects.latest("pk"))
+    assert sorted(world.rows["contact"]) == ["C0", "C2", "C4"]
+    refused = boss.get(address, {"object": "999999"}, follow=True).content.decode()
+    assert "Nothing of that choice" in refused
+
+
+def test_a_record_is_taken_back_from_its_page(loaded: Run, boss: Client) -> None:
+    contact = loaded.project.project_objects.get(source_entity="Contact")
+    seen = text(boss, f"{reverse('records:page', args=[loaded.project_id, contact.pk])}?id=C1")
+    link = f"?object={contact.pk}&amp;id=C1"
+    assert link in seen
+    shown = text(
+        boss, f"{reverse('admin:runs_run_rollback_records', args=[loaded.project_id])}?object={contact.pk}&id=C1"
+    )
+    assert "Take these records out of" in shown

@@ -1,5 +1,6 @@
 """``manage.py retry PROJECT``: bring again what was rejected or waits, from the staged data."""
 
+from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
@@ -18,13 +19,17 @@ class Command(BaseCommand):
         parser.add_argument("--object", type=int, action="append", default=[], help="only this object (repeatable)")
         parser.add_argument("--code", action="append", default=[], help="only this cause (repeatable)")
         parser.add_argument("--id", action="append", default=[], help="only this source record (repeatable)")
+        parser.add_argument("--ids", metavar="FILE", help="only the source records of this file, an id per line")
+        parser.add_argument("--reread", action="store_true", help="read them from the source again")
         parser.add_argument("--queue", action="store_true", help="leave the work to worker hosts")
 
     def handle(self, *_: Any, **options: Any) -> None:
         project = Project.objects.filter(pk=options["project"]).first()
         if project is None:
             raise CommandError(f"There is no project {options['project']}.")
-        scope = Scope(tuple(options["object"]), tuple(options["code"]), tuple(options["id"]))
+        listed = Path(options["ids"]).read_text().split("\n") if options["ids"] else []
+        ids = tuple(each.strip() for each in (*options["id"], *listed) if each.strip())
+        scope = Scope(tuple(options["object"]), tuple(options["code"]), ids, reread=options["reread"])
         try:
             run = services.start_retry(project, scope)
         except RunRefused as refused:

@@ -1,12 +1,16 @@
 """``manage.py rollback RUN``: preview taking a run back, then do it with the preview's code."""
 
-from typing import Any
+import shlex
+from collections.abc import Mapping
+from typing import Any, cast
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from projects.models import Project
 from runs import drivers, previews
+from runs.ledger import Scope
 from runs.models import Run
-from runs.previews import PreviewStale, Stake
+from runs.previews import Preview, PreviewStale, Stake
 from runs.services import RunRefused
 
 
@@ -17,22 +21,35 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("run", type=int, help="the number of the run to take back")
+        parser.add_argument("run", type=int, nargs="?", help="the number of the run to take back")
+        parser.add_argument("--project", type=int, help="instead of a run: all that was ever written of the choice")
+        parser.add_argument("--object", type=int, action="append", default=[], help="only this object (repeatable)")
+        parser.add_argument("--state", action="append", default=[], help="only records in this state (repeatable)")
+        parser.add_argument("--code", action="append", default=[], help="only this cause (repeatable)")
+        parser.add_argument("--id", action="append", default=[], help="only this source record (repeatable)")
         parser.add_argument("--confirm", metavar="CODE", default="", help="the code the preview printed")
         parser.add_argument(
             "--queue", action="store_true", help="leave the work to worker hosts instead of doing it here"
         )
 
     def handle(self, *_: Any, **options: Any) -> None:
-        run = Run.objects.filter(pk=options["run"]).first()
-        if run is None:
-            raise CommandError(f"There is no run {options['run']}.")
+        run = Run.objects.filter(pk=options["run"]).first() if options["run"] else None
+        project = Project.objects.filter(pk=options["project"]).first() if options["project"] else None
+        if (run is None) == (project is None):
+            raise CommandError(_nothing(options))
+        names = ("object", "code", "id", "state")
+        scope = Scope(*(tuple(options[name]) for name in names))
         try:
-            code = self._preview(run)
+            seen = previews.preview(run, scope) if run else previews.preview_of(cast("Project", project), scope)
+            self._show(seen)
             if not options["confirm"]:
-                self.stdout.write(f"To take this back: manage.py rollback {run.pk} --confirm {code}")
+                self.stdout.write(f"To take this back: manage.py rollback {_again(options)} --confirm {seen.code}")
                 return
-            rollback = previews.confirm(run, options["confirm"])
+            rollback = (
+                previews.confirm(run, options["confirm"], scope)
+                if run
+                else previews.confirm_of(cast("Project", project), options["confirm"], scope)
+            )
         except PreviewStale as stale:
             raise CommandError(
                 "The code is not that of this preview: look at the figures above and confirm those."
@@ -46,19 +63,43 @@ class Command(BaseCommand):
         rollback.refresh_from_db()
         self.stdout.write(f"{rollback}: {rollback.get_state_display()}. {rollback.reason}")
 
-    def _preview(self, run: Run) -> str:
-        """Print what the run did, per object; the code stands for just these figures."""
-        seen = previews.preview(run)
-        self.stdout.write(f"{run} of {run.project} into {run.project.target}:")
+    def _show(self, seen: Preview) -> None:
+        """Print what was done, per object, and a few records; the code stands for just these figures."""
+        what = str(seen.run) if seen.run else "What any run wrote"
+        self.stdout.write(f"{what} of {seen.choice.project} into {seen.choice.project.target}:")
         for stake in seen.stakes:
             self.stdout.write(f"  {_line(stake)}")
-        return seen.code
+        for sample in previews.samples(seen):
+            done = "would be deleted" if sample.deleted else "would be restored"
+            self.stdout.write(f"    for example {sample.target} {sample.source_id} {done}")
+
+
+def _nothing(options: Mapping[str, Any]) -> str:
+    if options["run"] and not options["project"]:
+        return f"There is no run {options['run']}."
+    if options["project"] and not options["run"]:
+        return f"There is no project {options['project']}."
+    return "Name either a run or, with --project, a project."
+
+
+def _again(options: Mapping[str, Any]) -> str:
+    """The arguments as they were given."""
+    given = [str(options["run"])] if options["run"] else ["--project", str(options["project"])]
+    given += [
+        part
+        for name in ("object", "state", "code", "id")
+        for each in options[name]
+        for part in (f"--{name}", str(each))
+    ]
+    return shlex.join(given)
 
 
 def _line(stake: Stake) -> str:
     parts = [f"{stake.created:,} created (would be deleted)", f"{stake.updated:,} changed (would be restored)"]
     if stake.waiting:
         parts.append(f"{stake.waiting:,} waiting for a parent (deleted or restored if written)")
+    if stake.retried:
+        parts.append(f"{stake.retried:,} brought by a retry (taken back with it)")
     if stake.later:
         parts.append(f"{stake.later:,} of them written again by a later run (would be left alone)")
     if stake.taken:
