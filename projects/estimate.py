@@ -9,7 +9,7 @@ from typing import Any, Self
 
 WIDENING = 1.25
 """How far beyond what was measured a next run may lie, either way."""
-START_SECONDS = (1.0, 20.0)
+START_SECONDS = (0.0, 20.0)
 """Describing, planning and ending, whatever the volume."""
 
 
