@@ -449,6 +449,20 @@ def test_since_on_an_object_that_does_not_say_is_told() -> None:
         list(source.read("Thing__c", ["Id"], since=NOW))
 
 
+def test_records_are_asked_for_by_id() -> None:
+    source, script = source_of(described(), page("001", "003"))
+    assert source.capabilities.reads_ids
+    assert source.read_ids("Thing__c", ["Id"], ["001", "002", "003"])["Id"].to_list() == ["001", "003"]
+    assert soql_of(script.requests[1]) == "SELECT Id FROM Thing__c WHERE Id IN ('001','002','003') ORDER BY Id"
+
+
+def test_more_ids_than_an_address_holds_are_asked_for_in_parts() -> None:
+    ids = [f"{number:018}" for number in range(800)]
+    source, script = source_of(described(), page(*ids[:400]), page(*ids[400:]))
+    assert source.read_ids("Thing__c", ["Id"], ids)["Id"].to_list() == ids
+    assert len(script.requests) == 3
+
+
 def test_an_object_the_bulk_api_refuses_is_read_by_rest_however_large() -> None:
     source, script = source_of(described(name="CaseStatus"), page("001"))
     assert [found.frame.height for found in source.read("CaseStatus", ["Id"])] == [1]

@@ -386,3 +386,22 @@ def test_the_command_previews_first_and_does_only_what_was_previewed(
     assert snapshot(world) == {}
     with pytest.raises(CommandError, match="There is no run 999999"):
         call_command("rollback", "999999")
+
+
+def test_the_command_takes_chosen_records_of_a_project(
+    world: World, project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    family(world, project)
+    drive(services.start_run(project))
+    given = ["--project", str(project.pk), "--id", "C1"]
+    call_command("rollback", *given)
+    shown = capsys.readouterr().out
+    assert "for example contact C1 would be deleted" in shown
+    assert f"manage.py rollback --project {project.pk} --id C1 --confirm" in shown
+    call_command("rollback", *given, "--confirm", shown.split("--confirm ")[1].strip())
+    assert "C1" not in world.rows["contact"]
+    assert len(world.rows["contact"]) == 4
+    with pytest.raises(CommandError, match="Name either a run or"):
+        call_command("rollback")
+    with pytest.raises(CommandError, match="There is no project 999999"):
+        call_command("rollback", "--project", "999999")

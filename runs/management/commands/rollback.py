@@ -37,8 +37,9 @@ class Command(BaseCommand):
         project = Project.objects.filter(pk=options["project"]).first() if options["project"] else None
         if (run is None) == (project is None):
             raise CommandError(_nothing(options))
-        names = ("object", "code", "id", "state")
-        scope = Scope(*(tuple(options[name]) for name in names))
+        scope = Scope(
+            tuple(options["object"]), tuple(options["code"]), tuple(options["id"]), states=tuple(options["state"])
+        )
         try:
             seen = previews.preview(run, scope) if run else previews.preview_of(cast("Project", project), scope)
             self._show(seen)
