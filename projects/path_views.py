@@ -366,6 +366,7 @@ def review(request: HttpRequest, project_id: int) -> HttpResponse:
         lines=lines,
         unread=unread,
         trouble=trouble,
+        owners_stay=any(line.fit.owners_stay for line in lines),
         total=sum(count or 0 for count in counts),
         uncounted=None in counts,
         ready=bool(lines) and not trouble and all(line.good for line in lines),

@@ -17,6 +17,8 @@ from projects.models import Project, ProjectObject
 from projects.services import ProjectInvalid
 from projects.twins import twin
 
+OWNER = "OwnerId"
+"""The field that every org fills by itself where it comes blank; told once for all objects."""
 SAMPLE = 5
 """Records looked at in a preview, of each object."""
 
@@ -73,6 +75,8 @@ class Fit:
     target: str
     verdict: Verdict
     reasons: tuple[str, ...]
+    owners_stay: bool = False
+    """Whether records will belong to the connecting user, because owners are not moved along."""
 
     @property
     def good(self) -> bool:
@@ -118,9 +122,10 @@ def fit_of(compared: Compared, here: EntitySchema, there: EntitySchema | None, m
     except ProjectInvalid as error:
         return replace(fit, verdict=Verdict.NOT_COMPATIBLE, reasons=(str(error), *fit.reasons))
     writable = {info.name for info in here.fields if info.writable}
-    told = [each for each in behind if each.partition(" ")[0] in writable and "which is not moved" in each]
+    told = [each for each in behind if each.partition(" ")[0] in writable - {OWNER} and "which is not moved" in each]
     return replace(
         fit,
+        owners_stay=any(each.startswith(f"{OWNER} points at") for each in behind),
         verdict=Verdict.LOSS if told and fit.verdict is Verdict.COMPATIBLE else fit.verdict,
         reasons=(*fit.reasons, *told),
     )

@@ -293,12 +293,13 @@ def selections_of(project: Project) -> dict[str, Selection]:
     return {each.source_entity: selections.stored(each.selection) for each in objects}
 
 
-def conditions_of(project: Project) -> dict[str, tuple[Condition, ...]]:
-    """What must hold of records to be read, by source entity; only of entities not read whole.
+def conditions_of(project: Project, changed: Mapping[str, Selection] | None = None) -> dict[str, tuple[Condition, ...]]:
+    """What must hold of records to be read, by source entity; only of entities not read whole. ``changed`` are
+    selections to be thought in place of the stored ones.
 
     Raises SettingsInvalid where a choice depends on what does not move.
     """
-    chosen = selections_of(project)
+    chosen = {**selections_of(project), **(changed or {})}
     identities = dict(project.project_objects.filter(enabled=True).values_list("source_entity", "identity"))
     try:
         found = {entity: selections.conditions(entity, chosen, identities) for entity in chosen}
@@ -307,13 +308,12 @@ def conditions_of(project: Project) -> dict[str, tuple[Condition, ...]]:
     return {entity: conditions for entity, conditions in found.items() if conditions}
 
 
-def narrow(project: Project, source: Source) -> None:
+def narrow(project: Project, source: Source, changed: Mapping[str, Selection] | None = None) -> None:
     """Make the source read only what was chosen. Raises SettingsInvalid."""
-    for entity, conditions in conditions_of(project).items():
+    for entity, conditions in conditions_of(project, changed).items():
         source.narrow(entity, conditions)
 
 
-@transaction.atomic
 def select_records(chosen: ProjectObject, selection: Selection, source: Source) -> None:
     """Choose which records of an object move. Raises ProjectInvalid where the choice does not fit, the source has
     no filters, or a run is under way; and connector errors.
@@ -323,14 +323,15 @@ def select_records(chosen: ProjectObject, selection: Selection, source: Source) 
     _check_no_open_run(chosen.project)
     if selection.mode is not Mode.ALL and not source.capabilities.filters:
         raise ProjectInvalid(f"{chosen.project.source} gives all records or none; its platform has no filters here.")
-    related: Any = chosen.project
-    last = related.runs.order_by("-pk").values_list("pk", flat=True).first() or 0
     try:
-        chosen.selection = {**selections.checked(selection).as_json(), **({"after_run": last} if last else {})}
-        chosen.save(update_fields=["selection"])
-        narrow(chosen.project, source)
+        # Asked before anything is stored: no row stays locked while a platform takes its time.
+        narrow(chosen.project, source, {chosen.source_entity: selections.checked(selection)})
     except (SelectionInvalid, SettingsInvalid) as error:
         raise ProjectInvalid(str(error)) from error
+    related: Any = chosen.project
+    last = related.runs.order_by("-pk").values_list("pk", flat=True).first() or 0
+    chosen.selection = {**selection.as_json(), **({"after_run": last} if last else {})}
+    chosen.save(update_fields=["selection"])
 
 
 def value_maps(project: Project) -> Mapping[str, Mapping[str, str | None]]:
