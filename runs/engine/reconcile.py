@@ -26,13 +26,14 @@ def reconcile(session: Session, lease: Lease) -> None:
     bench = session.bench(chunk.step_id)
     frame = payload.unpack(chunk.payload, purpose=payload.PAYLOAD)
     mapped = as_written(bench, chunk, transform(bench, frame))
-    landed = _landed(bench, chunk, mapped.records)
+    known = ledger.known(bench.place, frame[bench.mapping.identity].drop_nulls())
+    landed = _landed(known, chunk, mapped.records)
     expected = mapped.content_of(landed).select(landed["key"], *bench.other_fields)
     actual = session.target.fetch(
         bench.entity, key=bench.mapping.key, keys=landed["key"].to_list(), fields=bench.other_fields
     )
     found = compare(expected, actual, fields=bench.other_fields, rules=bench.rules)
-    wanted = _wanted(bench, frame, mapped, chunk)
+    wanted = _wanted(bench, frame, mapped, known, chunk)
     kin = family(session, bench, wanted=wanted, expected=expected, held=actual)
     verdict = Verdict(
         records=landed.height,
@@ -76,10 +77,9 @@ def _named(session: Session, bench: Bench, siblings: list[int]) -> list[str]:
     return named[:EXTRAS_NAMED]
 
 
-def _wanted(bench: Bench, frame: pl.DataFrame, mapped: Mapped, chunk: Chunk) -> pl.DataFrame:
+def _wanted(bench: Bench, frame: pl.DataFrame, mapped: Mapped, known: pl.DataFrame, chunk: Chunk) -> pl.DataFrame:
     """Who is whose child in the source, of the records that are to be moved: all but those skipped, and those
     that came again on a later page."""
-    known = ledger.known(bench.place, frame[bench.mapping.identity].drop_nulls())
     later = known.filter(pl.col("touched_by") > chunk.pk)
     named = bench.compiled.parent_ids(frame).drop_nulls("source_id").unique("source_id", keep="last")
     return named.join(later, on="source_id", how="anti").join(
@@ -104,12 +104,11 @@ def _as_number(held: pl.Series, like: pl.Series) -> pl.Series:
     return held if held.dtype.is_numeric() else held.cast(like.dtype, strict=False)
 
 
-def _landed(bench: Bench, chunk: Chunk, records: pl.DataFrame) -> pl.DataFrame:
+def _landed(known: pl.DataFrame, chunk: Chunk, records: pl.DataFrame) -> pl.DataFrame:
     """Those that the ledger says are in the target as this chunk has them.
 
     A record that came again on a later page (sources change while they are read) is that chunk's to prove.
     """
-    known = ledger.known(bench.place, records["source_id"])
     there = known.filter(
         pl.col("target_id").is_not_null() & pl.col("state").is_in(IN_TARGET) & (pl.col("touched_by") <= chunk.pk)
     )
