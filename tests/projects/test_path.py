@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator, Sequence
 
 import pytest
+from django.core.management import CommandError, call_command
 from django.test import Client
 from django.urls import reverse
 
@@ -249,6 +250,21 @@ def test_differences_are_a_page_and_json(operator: Client, world: World, project
         "Rule": "compatible with loss",
         "Point": "compatible",
     }
+
+
+def test_differences_by_command(world: World, pair: tuple[Org, Org], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        call_command("differences", "Old", str(pair[1].pk), "--json")
+    assert ended.value.code == 1
+    found = json.loads(capsys.readouterr().out)
+    verdicts = {each["source"]: each["verdict"] for each in found["objects"]}
+    assert verdicts == {"Rule": "compatible", "Point": "compatible", "Stray": "not compatible"}
+    call_command("differences", "Old", "New", "--object", "Rule")
+    assert capsys.readouterr().out == "Rule (Rule): compatible\n"
+    with pytest.raises(CommandError, match="There is no org “Nowhere”"):
+        call_command("differences", "Old", "Nowhere")
+    with pytest.raises(CommandError, match="no entity “Ghost”"):
+        call_command("differences", "Old", "New", "--object", "Ghost")
 
 
 # --- Who may --------------------------------------------------------------------------------------------------
