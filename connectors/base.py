@@ -129,9 +129,9 @@ class Source(Connector):
         """Yield the entity's records as pages (see ``Page``).
 
         The entity's id field must be among ``fields``. Resuming with a page's cursor, in a new process,
-        yields what follows that page. ``since`` (aware) keeps records updated at or after it. Reading an
-        entity without records yields one empty page whose cursor is None. Only the platform's own end
-        signal ends reading; an empty page in the middle does not.
+        yields what follows that page. ``since`` (aware) keeps records updated at or after it, and
+        those without a time. Reading an entity without records yields one empty page whose cursor is None.
+        Only the platform's own end signal ends reading; an empty page in the middle does not.
         """
 
     def sample(self, entity: str, fields: Sequence[str], *, size: int) -> pl.DataFrame:

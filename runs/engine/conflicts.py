@@ -98,6 +98,13 @@ def as_written(bench: Bench, chunk: Chunk, mapped: Mapped) -> Mapped:
     return _overlaid(bench, mapped, keep, payload.unpack(chunk.before, purpose=payload.BEFORE))
 
 
+def without_kept(bench: Bench, known: pl.DataFrame) -> pl.DataFrame:
+    """The records without those in which an edit was kept: what they hold is not what the source says, and so it
+    tells nothing about whether the source has changed."""
+    kept = delta_ledger.conflicts_of(bench.place, known["source_id"]).filter(pl.col("decision") == "target")
+    return known.join(kept, on="source_id", how="anti", maintain_order="left") if kept.height else known
+
+
 def _overlaid(bench: Bench, mapped: Mapped, keep: pl.DataFrame, before: pl.DataFrame) -> Mapped:
     """The content with the fields of ``keep`` as the target held them, and the hashes of that."""
     if not keep.height:

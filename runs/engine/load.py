@@ -74,7 +74,7 @@ def bring(session: Session, bench: Bench, lease: Lease, chunk: Chunk, frame: pl.
     usable, clashes = _unique_keys(bench, mapped.records)
     deferred = _deferred(bench, mapped)
     known = ledger.known(bench.place, usable["source_id"])
-    fresh, settled = _split(usable, known, deferred)
+    fresh, settled = _split(usable, conflicts.without_kept(bench, known), deferred)
     again, rewritten = chunk.idempotency_key == key, chunk.before is not None
     touched = [fresh, mapped.waiting, _waiting_among(settled, deferred)]
     before = _before(session, bench, chunk, touched)
