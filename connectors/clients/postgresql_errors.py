@@ -35,6 +35,9 @@ _UNAVAILABLE = {
     "57P03": "the server is starting up",
     "57P05": "the session was idle longer than the server allows",
 }
+_LOCKS = {"55P03", "40P01"}
+LOCK_CODES = frozenset({"lock_not_available", "deadlock_detected"})
+"""The names of the conditions that mean so."""
 _UNAVAILABLE_CLASSES = {
     "08": "the connection broke",
     "40": "the transaction was rolled back",
@@ -100,6 +103,11 @@ def condition(error: psycopg.Error) -> str:
     except KeyError:
         return error.sqlstate
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
+
+
+def is_lock(error: psycopg.Error) -> bool:
+    """Whether a row was held by somebody else: a lock that was not free in time, or a deadlock."""
+    return error.sqlstate in _LOCKS
 
 
 def blames_record(error: psycopg.Error) -> bool:

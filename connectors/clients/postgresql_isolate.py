@@ -9,11 +9,15 @@ import psycopg
 
 from connectors.clients.postgresql import Connection
 from connectors.clients.postgresql_catalog import Column, Rule, RuleKind, Table
-from connectors.clients.postgresql_errors import blames_record, condition
+from connectors.clients.postgresql_errors import LOCK_CODES, blames_record, condition, is_lock
 from connectors.errors import Rejected
 
 T = TypeVar("T")
 Row = Mapping[str, Any]
+MOST_LOCKS = 20
+"""Failures for locks in one write, each of which costs ``LOCK_PATIENCE``."""
+LOCK_PATIENCE = "500ms"
+_LITTLE_PATIENCE = f"SET LOCAL lock_timeout = '{LOCK_PATIENCE}'"
 SHOWN = 60
 """Characters of a value that a sentence shows."""
 
@@ -50,14 +54,19 @@ def isolate(
     items: Sequence[int],
     attempt: Callable[[Sequence[int]], T],
     diagnose: Callable[[Cause, Sequence[int]], Sequence[int]] = lambda _cause, _items: (),
+    *,
+    past_locks: bool = False,
 ) -> tuple[list[T], list[Refusal]]:
     """Do ``attempt`` with as many items as the database accepts; what it answered, and the refused rest.
 
     Runs in the caller's transaction, each attempt in a savepoint. A failed attempt is first put to
     ``diagnose``, which may name all items that share its cause (one query instead of many attempts); where
     it names none the items are halved, the earlier half first: k guilty among n cost O(k log n) attempts,
-    and of two items that collide the earlier one stays. Errors that blame no record go through.
+    and of two items that collide the earlier one stays. Errors that blame no record go through; with ``past_locks``
+    those of locks do not: the locked items are found by halving, with little patience, and after
+    ``MOST_LOCKS`` failures what is left of a failed part counts as locked as a whole.
     """
+    locks = 0
     done: list[T] = []
     refused: list[Refusal] = []
     waiting = [list(items)] if items else []
@@ -67,10 +76,16 @@ def isolate(
             with connection.transaction():
                 done.append(attempt(part))
         except psycopg.Error as error:
-            if not blames_record(error):
+            locked = past_locks and is_lock(error)
+            if not locked and not blames_record(error):
                 raise
             cause = Cause.of(error)
-            guilty = set(part if len(part) == 1 else diagnose(cause, part))
+            if locked:
+                locks += 1
+                connection.execute(_LITTLE_PATIENCE)
+                guilty = set(part if len(part) == 1 or locks >= MOST_LOCKS else ())
+            else:
+                guilty = set(part if len(part) == 1 else diagnose(cause, part))
             refused += [Refusal(item, cause) for item in part if item in guilty]
             rest = [item for item in part if item not in guilty]
             halves = [rest] if guilty else [rest[len(rest) // 2 :], rest[: len(rest) // 2]]
@@ -82,6 +97,9 @@ def rejected(table: Table, cause: Cause, row: Row) -> Rejected:
     """The refusal as an error for staff: constraint, column and value by name. ``row`` is what was sent."""
     rule = table.rule(cause.rule)
     names = _names(cause, rule, row)
+    if cause.code in LOCK_CODES:
+        message = f"{table.name}: the record, or one it points at, is locked by somebody else. Load it again later."
+        return Rejected(message, code=cause.code, fields=(), detail=cause.words)
     sentence = _by_rule(table, rule, names, row) if rule else _by_column(table, cause, names, row)
     return Rejected(sentence, code=cause.code, fields=names, detail=cause.words)
 

@@ -152,7 +152,7 @@ class _Write:
         ordered = self._frame.select(column.name for column in self._merge.columns)
         refused = fill(self._connection, self._merge.stage, ordered)
         self._staged = without(range(self._frame.height), refused)
-        done, more = isolate(self._connection, self._staged, self._attempt, self._sharing)
+        done, more = isolate(self._connection, self._staged, self._attempt, self._sharing, past_locks=True)
         again, more = self._collided(done, more)
         self._drop_index()
         refused += [*more, *(refusal for part in [*done, *again] for refusal in part.refused)]
@@ -172,7 +172,7 @@ class _Write:
         }
         if not again:
             return [], list(refused)
-        more, still = isolate(self._connection, sorted(again), self._attempt, self._sharing)
+        more, still = isolate(self._connection, sorted(again), self._attempt, self._sharing, past_locks=True)
         return more, [*(refusal for refusal in refused if refusal.item not in again), *still]
 
     def _columns(self, cause: Cause) -> set[str]:

@@ -15,6 +15,7 @@ from connectors.base import Target
 from connectors.clients.postgresql import Address, Connection, array_text
 from connectors.clients.postgresql_catalog import Column, Table, entity_info, entity_schema, read_tables
 from connectors.clients.postgresql_delete import delete_rows
+from connectors.clients.postgresql_errors import LOCK_CODES
 from connectors.clients.postgresql_match import find_rows, give_keys
 from connectors.clients.postgresql_merge import Merge, constant, merge_frame
 from connectors.clients.postgresql_mirror import ensure_table, known_columns, mirror_names, table_name
@@ -80,6 +81,7 @@ class PostgresqlTarget(Target):
         transactional=True,
         asked_by=Asking.KEY_LOOKUP,
         finds=True,
+        lock_codes=LOCK_CODES,
         page_size=10_000,
     )
 
