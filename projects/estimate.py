@@ -65,12 +65,14 @@ CALLS_PER_WRITE = Range(1.0, 4.0)
 @dataclass(frozen=True, slots=True)
 class Volume:
     """One object. ``records`` is None where nobody can count them; ``fields`` are those that move; ``bytes_each``
-    is what one record was seen to take with us, where one was seen."""
+    is what one record was seen to take with us, where one was seen, and ``text_each`` the bytes of text of a sampled
+    record."""
 
     name: str
     records: int | None
     fields: int
     bytes_each: float | None = None
+    text_each: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +175,7 @@ def _sum(ranges: Iterable[Range]) -> Range:
 
 
 def _object(volume: Volume, records: int, rates: Rates, source: System, target: System) -> ObjectEstimate:
-    text = BYTES_PER_FIELD.times(volume.fields)
+    text = BYTES_PER_FIELD.times(volume.fields) if volume.text_each is None else Range.over([volume.text_each])
     packed = text.times(PACKED) if volume.bytes_each is None else Range.over([volume.bytes_each])
     theirs = (
         ROW_OVERHEAD.times(text)
@@ -215,7 +217,11 @@ def _basis(rates: Rates, volumes: Sequence[Volume]) -> Iterator[str]:
         yield f"Time and requests from {rates.runs} earlier {runs} between the same platforms."
     else:
         yield "No earlier run between these platforms: time and requests are what such platforms usually take."
-    unseen = [volume.name for volume in volumes if volume.bytes_each is None and volume.records is not None]
+    unseen = [
+        volume.name
+        for volume in volumes
+        if volume.bytes_each is None and volume.text_each is None and volume.records is not None
+    ]
     if unseen:
         yield f"No record of {_few(unseen)} was seen yet: sizes follow from the number of fields. A dry run tells."
     unknown = [volume.name for volume in volumes if volume.records is None]

@@ -4,12 +4,14 @@ a run really took beside them.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final
 
 from django.db import connection
 from django.db.models import Count, Q
 
 from connectors import registry
+from connectors.base import Source
 from orgs import services as orgs
 from orgs.models import Org
 from projects.estimate import LEDGER_BYTES, Estimate, Range, Rates, System, Volume, estimate
@@ -39,14 +41,24 @@ class Beside:
         return None if self.real is None else self.real in self.predicted
 
 
-def foresee(project: Project) -> Estimate:
-    """What a load of the project would take; asks the source for its counts. Raises connector errors."""
+def foresee(project: Project, *, sampled: int = 0) -> Estimate:
+    """What a load of the project would take; asks the source for its counts, and for so many records of each object
+    to see how large they are. Raises connector errors."""
     objects = list(project.project_objects.filter(enabled=True))
     with orgs.open_source(project.source) as source:
         counted = {chosen.pk: source.count(chosen.source_entity) for chosen in objects}
+        texts = {chosen.pk: _text_each(source, chosen.source_entity, sampled) for chosen in objects if sampled}
     seen = _last_read(project, objects)
     records = {pk: seen.get(pk) if count is None else count for pk, count in counted.items()}
-    return _estimate(project, objects, records)
+    return _estimate(project, objects, records, texts)
+
+
+def _text_each(source: Source, entity: str, size: int) -> float | None:
+    """Bytes of text of a sampled record; None where the entity has none."""
+    frame = source.sample(entity, source.describe(entity).names, size=size)
+    return (
+        sum(int(frame[name].str.len_bytes().sum()) for name in frame.columns) / frame.height if frame.height else None
+    )
 
 
 def keep(run: Run) -> None:
@@ -82,10 +94,18 @@ def basis_of(run: Run) -> tuple[str, ...]:
     return Estimate.from_json(stored.body).basis if stored else ()
 
 
-def _estimate(project: Project, objects: Sequence[ProjectObject], records: Mapping[int, int | None]) -> Estimate:
+def _estimate(
+    project: Project,
+    objects: Sequence[ProjectObject],
+    records: Mapping[int, int | None],
+    texts: Mapping[int, float | None] = MappingProxyType({}),
+) -> Estimate:
     fields, sizes = _fields(project, objects), _sizes([chosen.pk for chosen in objects])
     volumes = [
-        Volume(str(chosen), records.get(chosen.pk), fields[chosen.pk], sizes.get(chosen.pk)) for chosen in objects
+        Volume(
+            str(chosen), records.get(chosen.pk), fields[chosen.pk], sizes.get(chosen.pk), text_each=texts.get(chosen.pk)
+        )
+        for chosen in objects
     ]
     return estimate(volumes, rates(project), _system(project.source, reads=True), _system(project.target, reads=False))
 

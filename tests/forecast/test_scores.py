@@ -143,3 +143,13 @@ def test_foreseeing_asks_the_source_and_learns_from_runs(world: World, project: 
     later = estimates.foresee(project)
     assert later.basis == ("Time and requests from 1 earlier run between the same platforms.",)
     assert later.ours.high - later.ours.low < first.ours.high - first.ours.low
+
+
+def test_a_sample_narrows_what_an_object_nobody_saw_will_take(world: World, project: Project) -> None:
+    family(world, project, accounts=20, contacts=20)
+    plain, seen = estimates.foresee(project), estimates.foresee(project, sampled=10)
+    assert not [sentence for sentence in seen.basis if "was seen yet" in sentence]
+    assert [sentence for sentence in plain.basis if "was seen yet" in sentence]
+    assert seen.theirs.high - seen.theirs.low < plain.theirs.high - plain.theirs.low
+    # Nothing of the sample is kept with us.
+    assert estimates.foresee(project) == plain

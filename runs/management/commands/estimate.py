@@ -18,6 +18,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("project", type=int, help="the project's number")
+        parser.add_argument("--sample", type=int, default=0, metavar="N", help="look at N records of each object first")
         parser.add_argument("--json", action="store_true", help="print one JSON object")
 
     def handle(self, *_: Any, **options: Any) -> None:
@@ -25,7 +26,7 @@ class Command(BaseCommand):
         if project is None:
             raise CommandError(f"There is no project {options['project']}.")
         try:
-            found = estimates.foresee(project)
+            found = estimates.foresee(project, sampled=max(0, options["sample"]))
         except (ConnectorError, SealBroken) as error:
             raise CommandError(str(error)) from error
         if options["json"]:
