@@ -521,10 +521,13 @@ def test_keys_are_counted_by_how_they_begin(org: Running, target: SalesforceTarg
     keys = ["a_1", "a_2", "a%1", "a'1", "z"]
     org.control.upsert(RULE, [{"Name": "x"}, *({"Name": "x", KEY: key} for key in keys)])
     assert target.count(RULE, key=KEY, prefix=prefix) == expected
+    listed = pl.concat([pl.Series(dtype=pl.String), *(target.keys(RULE, key=KEY, prefix=prefix) or ())])
+    assert (len(listed), set(listed) <= set(keys)) == (expected, True)
 
 
 def test_a_numbers_beginning_is_not_counted(target: SalesforceTarget) -> None:
     assert target.count(RULE, key="Number__c", prefix="1") is None
+    assert target.keys(RULE, key="Number__c", prefix="1") is None
     assert target.count(RULE, key="Number__c", prefix="") == 0
 
 
