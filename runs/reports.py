@@ -8,6 +8,9 @@ from django.db.models import Sum
 from runs.choices import OUTCOMES
 from runs.models import Chunk, Run, Step
 
+COUNTED = (*OUTCOMES, "deleted")
+"""What a chunk counts, whatever the kind of its run; a rollback's ``updated`` means restored."""
+
 
 @dataclass(frozen=True, slots=True)
 class ObjectFigures:
@@ -23,13 +26,14 @@ class ObjectFigures:
     rejected: int
     skipped: int
     conflicts: int
+    deleted: int = 0
 
     @property
     def accounted(self) -> bool:
         return self.read == sum(self.outcomes().values())
 
     def outcomes(self) -> dict[str, int]:
-        return {name: int(getattr(self, name)) for name in OUTCOMES}
+        return {name: int(getattr(self, name)) for name in COUNTED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,17 +83,17 @@ def figures(run: Run) -> RunFigures:
     """The run's figures as they stand now; four queries whatever the size."""
     run = Run.objects.get(pk=run.pk)
     steps = list(run.steps.all())
-    totals_of = {f"{name}_sum": Sum(name, default=0) for name in OUTCOMES}
+    totals_of = {f"{name}_sum": Sum(name, default=0) for name in COUNTED}
     by_step = Chunk.objects.filter(run=run).values("step").annotate(**totals_of).order_by()
     sums: dict[int, Any] = {row["step"]: row for row in by_step}
     objects = tuple(_object(step, sums.get(step.pk, {})) for step in steps)
-    totals = {name: sum(getattr(item, name) for item in objects) for name in ("read", *OUTCOMES)}
+    totals = {name: sum(getattr(item, name) for item in objects) for name in ("read", *COUNTED)}
     took = (run.finished_at - run.started_at).total_seconds() if run.finished_at and run.started_at else 0.0
     return RunFigures(run.state, run.reason, objects, _reconciliation(run, steps), run.api_calls, took, totals)
 
 
 def _object(step: Step, sums: dict[str, Any]) -> ObjectFigures:
-    outcomes = {name: sums.get(f"{name}_sum", 0) for name in OUTCOMES}
+    outcomes = {name: sums.get(f"{name}_sum", 0) for name in COUNTED}
     return ObjectFigures(step.mapping["source_entity"], step.mapping["target_entity"], step.read, **outcomes)
 
 

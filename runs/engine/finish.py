@@ -4,14 +4,14 @@ from django.db import transaction
 from django.db.models import Sum
 
 from runs import leases, transitions
-from runs.choices import ChunkState, EventLevel, RunKind, RunState, StepTask
+from runs.choices import ChunkState, EventLevel, RecordState, RunKind, RunState, StepTask
 from runs.crash_points import CrashPoint, reached
 from runs.engine.reconcile import Extras, extras
 from runs.engine.session import Session
 from runs.engine.waiting import bring_waiting
 from runs.evidence.summary import prove_step
 from runs.leases import Lease
-from runs.models import Chunk, Step
+from runs.models import Chunk, Run, Step, TrackedRecord
 
 
 def finish(session: Session, lease: Lease) -> None:
@@ -68,7 +68,7 @@ def _undone(run_id: int, _extras: int) -> Verdict:
         return _set_aside(total["failed"])
     done = f"{total['deleted']:,} records deleted and {total['updated']:,} restored"
     troubles = [
-        f"{total['conflicts']:,} left alone because they were changed since" if total["conflicts"] else "",
+        _spared(run_id, total["conflicts"]),
         f"{total['skipped']:,} deleted by somebody else meanwhile" if total["skipped"] else "",
         f"{total['rejected'] + total['deferred']:,} refused" if total["rejected"] + total["deferred"] else "",
         f"{total['wrong']:,} not as they were on reading back" if total["wrong"] else "",
@@ -77,6 +77,20 @@ def _undone(run_id: int, _extras: int) -> Verdict:
     if named:
         return RunState.COMPLETED_WITH_ERRORS, f"{done}; {named}.", EventLevel.WARNING
     return RunState.COMPLETED, f"{done}, and proven by reading back.", EventLevel.INFO
+
+
+def _spared(run_id: int, conflicts: int) -> str:
+    """What was left alone: because of a change since, or because the target refused."""
+    if not conflicts:
+        return ""
+    project_id = Run.objects.values_list("project_id", flat=True).get(pk=run_id)
+    mine = TrackedRecord.objects.filter(project=project_id, run=run_id, state=RecordState.CONFLICT)
+    changed = mine.filter(code__in=("edited", "recreated", "written_later")).count()
+    parts = (
+        f"{changed:,} left alone because they were changed since" if changed else "",
+        f"{conflicts - changed:,} left alone because they could not be taken back" if conflicts > changed else "",
+    )
+    return ", ".join(part for part in parts if part)
 
 
 def _totals(run_id: int) -> dict[str, int]:

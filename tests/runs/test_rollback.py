@@ -7,7 +7,7 @@ from django.core.management import CommandError, call_command
 
 from connectors.errors import Unavailable
 from projects.models import Project
-from runs import previews, services
+from runs import previews, reports, services
 from runs.choices import RecordState, RunState
 from runs.ledger import Scope
 from runs.models import Chunk, Finding, Run, TrackedRecord
@@ -36,6 +36,8 @@ def test_a_run_that_created_everything_leaves_nothing(world: World, project: Pro
     )
     assert snapshot(world) == {}
     assert outcome(run) == {"deleted": 9}
+    assert reports.figures(run).totals["deleted"] == 9
+    assert all(item.accounted for item in reports.figures(run).objects)
     assert {record.state for record in tracked(project, "Account").values()} == {RecordState.ROLLED_BACK}
 
 
@@ -111,7 +113,9 @@ def test_what_the_target_refuses_to_restore_is_a_conflict_and_not_due(world: Wor
     world.records["Contact"][0]["Name"] = "Later"
     second = drive(services.start_run(project))
     world.refuse = lambda _, row: "No." if row.get("name") == "C 0" else None
-    assert outcome(drive(services.start_rollback(second))) == {"conflicts": 1}
+    refused = drive(services.start_rollback(second))
+    assert outcome(refused) == {"conflicts": 1}
+    assert refused.reason.endswith("; 1 left alone because they could not be taken back.")
     assert (tracked(project, "Contact")["C0"].state, tracked(project, "Contact")["C0"].code) == (
         RecordState.CONFLICT,
         "not_restored",
