@@ -14,6 +14,7 @@ from connectors import registry
 from connectors.base import Source
 from orgs import services as orgs
 from orgs.models import Org
+from projects import services as projects
 from projects.estimate import LEDGER_BYTES, Estimate, Range, Rates, System, Volume, estimate
 from projects.models import FieldMapping, ObjectDefinition, Project, ProjectObject
 from runs.choices import RunKind
@@ -46,6 +47,7 @@ def foresee(project: Project, *, sampled: int = 0) -> Estimate:
     to see how large they are. Raises connector errors."""
     objects = list(project.project_objects.filter(enabled=True))
     with orgs.open_source(project.source) as source:
+        projects.narrow(project, source)
         counted = {chosen.pk: source.count(chosen.source_entity) for chosen in objects}
         texts = {chosen.pk: _text_each(source, chosen.source_entity, sampled) for chosen in objects if sampled}
     seen = _last_read(project, objects)

@@ -15,7 +15,7 @@ from runs.dry_runs import start_dry_run
 from runs.forecast_models import DryRun, RunEstimate
 from runs.models import Run
 from runs.scoring import Fate, Matched, Pairs, Score, score
-from tests.fakes import World
+from tests.fakes import FakeSource, World
 from tests.forecast.test_dry_run import TrialTarget, trial, with_tables  # noqa: F401 - the fixture is used by its name
 from tests.runs.test_engine import drive, family
 
@@ -153,3 +153,13 @@ def test_a_sample_narrows_what_an_object_nobody_saw_will_take(world: World, proj
     assert seen.theirs.high - seen.theirs.low < plain.theirs.high - plain.theirs.low
     # Nothing of the sample is kept with us.
     assert estimates.foresee(project) == plain
+
+
+def test_only_chosen_records_are_counted(world: World, project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    family(world, project, accounts=20, contacts=20)
+
+    def only_three(_project: Project, source: FakeSource) -> None:
+        source.count = lambda _entity, **_: 3  # type: ignore[method-assign]  # as a narrowed source counts
+
+    monkeypatch.setattr("projects.services.narrow", only_three)
+    assert estimates.foresee(project).records == 6
