@@ -41,14 +41,14 @@ class Loaded:
 
 def load(folder: Path, database: str, tenant: int, *, rows: int) -> Loaded:
     """Migrate the file in ``folder`` to an empty product database. Raises BenchFailed where anything is amiss."""
-    with _project(folder, database, tenant) as project:
-        run = runs.start_run(project, drivers=CREW)
+    with project(folder, database, tenant) as moved:
+        run = runs.start_run(moved, drivers=CREW)
         peaks = crew.drive(run, CREW)
         return _measured(Run.objects.get(pk=run.pk), peaks, rows)
 
 
 @contextmanager
-def _project(folder: Path, database: str, tenant: int) -> Iterator[Project]:
+def project(folder: Path, database: str, tenant: int) -> Iterator[Project]:
     """The packaged mapping of Salesforce accounts, fitted to the file's columns: two halves, value map,
     address to JSON."""
     customer = Customer.objects.create(name="Benchmark", slug=f"benchmark-{uuid4().hex[:10]}")
@@ -56,12 +56,12 @@ def _project(folder: Path, database: str, tenant: int) -> Iterator[Project]:
         source = make_org(customer, "File", Role.SOURCE, Reach("workbook", folder=folder))
         settings = {**scratch.connection_settings(database), "tenant_id": str(tenant)}
         target = make_org(customer, "Product", Role.TARGET, Reach("postgresql", settings, scratch.password()))
-        project = projects.create_project(customer, "Benchmark", source=source, target=target)
+        made = projects.create_project(customer, "Benchmark", source=source, target=target)
         [first] = [half for half in library.platform_halves("salesforce") if half.origin == ENTITY]
         [second] = [half for half in library.target_halves(PRODUCT_MODEL) if half.origin == first.result]
         with orgs.open_source(source) as files:
-            projects.save_mapping(project, derive.compose(first, second, source=files.describe(ENTITY)), 0)
-        yield project
+            projects.save_mapping(made, derive.compose(first, second, source=files.describe(ENTITY)), 0)
+        yield made
     finally:
         erase(customer)
         with connection.cursor() as cursor:

@@ -1,6 +1,8 @@
 """``manage.py bench``: speed and memory of the engine against raw COPY and dlt, in one run on this machine."""
 
 import sys
+from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import orjson
@@ -13,23 +15,47 @@ from migration_factory.bench import contest, rivals
 from migration_factory.bench.contest import Contest
 from migration_factory.bench.engine import BenchFailed
 from migration_factory.bench.report import MEMORY_TARGET_MIB, OURS, TARGETS, Report
+from migration_factory.bench.trial import TRIALS, Figure, Size, trial
 
 
 class Command(BaseCommand):
     help = "Measure how fast the engine loads accounts from CSV, against raw COPY and dlt; see docs/benchmarks.md."
 
     def add_arguments(self, parser: CommandParser) -> None:
+        names = ("load", *TRIALS)
+        parser.add_argument("--only", nargs="+", choices=names, default=names, metavar="NAME", help=", ".join(names))
         parser.add_argument("--rows", type=int, default=1_000_000, metavar="N", help="records to load")
         parser.add_argument("--rounds", type=int, default=2, metavar="N", help="times every contestant loads them")
         parser.add_argument("--without-dlt", action="store_true", help="compare with raw COPY only")
         parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
 
     def handle(self, *_: Any, **options: Any) -> None:
+        if options["rows"] < 1 or options["rounds"] < 1:
+            raise CommandError("--rows and --rounds must be at least 1.")
+        met = True
+        for name in options["only"]:
+            met = (self._load(**options) if name == "load" else self._hold(name, **options)) and met
+        if not met:
+            sys.exit(1)
+
+    def _hold(self, name: str, **options: Any) -> bool:
+        """One of ``TRIALS``; true where every figure is as it has to be."""
+        call_command("migrate", verbosity=0, interactive=False)
+        try:
+            figures = trial(name)(Size(options["rows"], options["rounds"], self.stderr.write))
+        except BenchFailed as failed:
+            raise CommandError(str(failed)) from failed
+        if options["json"]:
+            body = {"bench": name, "figures": [{**asdict(figure), "met": figure.met} for figure in figures]}
+            self.stdout.write(orjson.dumps(body).decode())
+        else:
+            _print_figures(name, figures)
+        return all(figure.met for figure in figures)
+
+    def _load(self, **options: Any) -> bool:
         opponents = [name for name in TARGETS if not (options["without_dlt"] and name.startswith("dlt"))]
         if any(name.startswith("dlt") for name in opponents) and not rivals.dlt_installed():
             raise CommandError("dlt is not installed: “make bench” installs it beside; or give --without-dlt.")
-        if options["rows"] < 1 or options["rounds"] < 1:
-            raise CommandError("--rows and --rounds must be at least 1.")
         call_command("migrate", verbosity=0, interactive=False)
         try:
             found = contest.hold(Contest(options["rows"], options["rounds"], opponents, self.stderr.write))
@@ -39,8 +65,17 @@ class Command(BaseCommand):
             self.stdout.write(orjson.dumps(found.as_json()).decode())
         else:
             _print(found)
-        if not found.met:
-            sys.exit(1)
+        return found.met
+
+
+def _print_figures(name: str, figures: Sequence[Figure]) -> None:
+    table = Table(title=name)
+    for column in ("measured", "value", "unit", "wanted", ""):
+        table.add_column(column, justify="right" if column == "value" else "left")
+    for figure in figures:
+        missed = "" if figure.met else "missed"
+        table.add_row(figure.name, f"{figure.value:,.1f}", figure.unit, figure.wanted, missed)
+    Console().print(table)
 
 
 def _print(found: Report) -> None:
