@@ -12,6 +12,7 @@ from django_q.models import Failure, OrmQ, Schedule, Success
 from unfold.admin import ModelAdmin
 
 from runs import delta_views, evidence_views, follow_up_views, views
+from runs.consent_views import consent
 from runs.forecast_views import estimate, forecast, try_out
 from runs.models import Run, WorkerHost
 
@@ -52,6 +53,7 @@ class RunAdmin(LookOnly):
             path("<int:run_id>/allow/", guard(delta_views.allow_deletions), name="runs_run_allow"),
             path("retry/<int:project_id>/", guard(follow_up_views.start_retry), name="runs_run_retry"),
             path("retention/<int:project_id>/", guard(follow_up_views.keep_for), name="runs_run_retention"),
+            path("consent/<int:project_id>/", guard(consent), name="runs_consent"),
             path("<int:run_id>/change/", guard(views.run_page), name="runs_run_change"),
             # Unguarded here: after a log-out the view itself sends the poll to the login page.
             path("<int:run_id>/progress/", views.run_progress, name="runs_run_progress"),

@@ -78,6 +78,20 @@ MAPPING: Mapping[str, Remedy] = {
         "Give it one in the source, or choose another field as the object's identity; then start a load.",
         again=False,
     ),
+    "unresolved_reference": Remedy(
+        "The record's parent is not in the target, and the reference's policy is to reject.",
+        "Bring the parent first, or choose another policy for the reference; then try again.",
+    ),
+    "reference_dropped": Remedy(
+        "The record's parent is not in the target yet; the field is blank until it is.",
+        "Nothing: it is filled by itself once the parent has come.",
+        again=False,
+    ),
+    "reference_kept": Remedy(
+        "The record's parent is not in the target yet; the field keeps the source's value until it is.",
+        "Nothing: it is replaced by itself once the parent has come.",
+        again=False,
+    ),
     "ambiguous_reference": Remedy(
         "Several records answer to the name or key by which this record refers to its parent.",
         "Make the parents' names different, or let the mapping refer by id; then try again.",
@@ -134,6 +148,15 @@ ENGINE: Mapping[str, Remedy] = {
         "Have the rule changed or bypassed, then roll back again: only what is left is done.",
         again=False,
     ),
+    "not_adopted": Remedy(
+        "The record of the target that matched went away, or got somebody else's key, before it could be taken over.",
+        "Look at it in the target; then try again, and it is matched anew.",
+    ),
+    "key_left": Remedy(
+        "The record was there before us without our key, and the target did not let go of the key.",
+        "Clear the key field of the record in the target.",
+        again=False,
+    ),
     "still_there": Remedy(
         "The record was deleted, and the target gave it back on reading: another system may have created it again.",
         "Look at it in the target, and stop what creates it; then roll back again.",
@@ -174,6 +197,14 @@ TARGET: Mapping[str, Remedy] = {
     "FIELD_NOT_UPDATABLE": Remedy(
         "A field can be set only when a record is created, or the migration user may not change it.",
         "Take the field out of the mapping, or give the migration user the right; then try again.",
+    ),
+    "lock_not_available": Remedy(
+        "Somebody else held the record, or one it points at, for longer than we wait.",
+        "Try again when the other work on the target is done.",
+    ),
+    "deadlock_detected": Remedy(
+        "Somebody else held the record, or one it points at, for longer than we wait.",
+        "Try again when the other work on the target is done.",
     ),
     "unique_violation": Remedy(
         "Another row has a value that must be unique in the target's table, often one that was there before us.",

@@ -8,9 +8,10 @@ from django import template
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from connectors.errors import SettingsInvalid
 from projects.estimate import Range
 from projects.models import Project
-from runs import ledger
+from runs import ledger, services
 from runs.choices import ACTIVE, RecordState, RunKind, RunState
 from runs.ledger import Scope
 from runs.models import Run
@@ -232,6 +233,15 @@ def _named(noun: str, names: tuple[str, ...]) -> str:
 def read_up_to(project: Project) -> Mapping[int, datetime]:
     """Object id → the latest change of the source that was brought; absent where none is known."""
     return ledger.watermarks([chosen.pk for chosen in project.project_objects.all()])
+
+
+@register.simple_tag
+def cannot_be_asked(project: Project) -> bool:
+    """Whether runs of the project need a person's consent; a platform that is not installed needs none yet."""
+    try:
+        return services.cannot_be_asked(project)
+    except SettingsInvalid:
+        return False
 
 
 @register.filter

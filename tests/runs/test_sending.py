@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import polars as pl
 import pytest
+from django.urls import reverse
 
 from connectors.errors import Unavailable
 from connectors.types import Asking, Capabilities
@@ -15,6 +16,7 @@ from runs.engine import coordinator
 from runs.models import Chunk, Run, RunEvent
 from tests import factories
 from tests.fakes import FakeTarget, Row, World, failing, reference, schema
+from tests.runs.screens import VIEW, signed_in, text
 from tests.runs.test_engine import drive, expire_leases, make_due, totals, tracked
 
 ACCOUNTS = schema("Account", "Name", reference("ParentId", "Account"))
@@ -251,3 +253,33 @@ def test_children_of_one_parent_are_sent_side_by_side(
     drive(services.start_run(project))
     parents = [row["accountid"] for row in world.rows["contact"].values()]
     assert parents == sorted(parents)
+
+
+# --- the consent's screen -------------------------------------------------------------------------------------
+
+
+def test_the_project_page_takes_the_consent_and_gives_it_back(
+    world: World, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accounts(world, project)
+    boss = signed_in(*VIEW, "runs.control_run")
+    shown = reverse("admin:projects_project_change", args=[project.pk])
+    act = reverse("admin:runs_consent", args=[project.pk])
+    assert "cannot be asked" not in text(boss, shown)
+    capable(monkeypatch)
+    assert "No run starts before somebody consents to that." in text(boss, shown)
+    boss.post(act, {"consent": "give"})
+    assert "consented to that on" in text(boss, shown)
+    boss.post(act, {"consent": "no"})
+    assert "No run starts before somebody consents to that." in text(boss, shown)
+
+
+def test_who_may_not_control_runs_consents_to_nothing(
+    world: World, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    capable(monkeypatch)
+    act = reverse("admin:runs_consent", args=[project.pk])
+    assert signed_in(*VIEW).post(act, {"consent": "give"}).status_code == 403
+    assert signed_in(*VIEW, "runs.control_run").get(act).status_code == 405
+    project.refresh_from_db()
+    assert project.unasked_at is None
