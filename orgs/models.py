@@ -71,6 +71,7 @@ class Org(models.Model):
     are sealed and bound to ``public_id``. ``local_folder`` is set by commands on this machine only, never
     from a page (a path typed by a person could read the server's own files). ``credentials_version``
     grows whenever settings or secrets change: a token sealed under an older one is not used any more.
+    ``next_check_at`` is when the connection is checked by itself (``orgs.health``).
     ``capabilities`` (by role), ``facts`` and ``limits`` (name → [left, total]) are what the last
     successful check found.
     """
@@ -92,6 +93,7 @@ class Org(models.Model):
     facts = models.JSONField(default=dict, blank=True)
     limits = models.JSONField(default=dict, blank=True)
     checked_at = models.DateTimeField(null=True, blank=True)
+    next_check_at = models.DateTimeField(db_default=Now(), editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
 
     objects: ClassVar[VisibleManager[Self]] = VisibleManager()

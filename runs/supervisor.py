@@ -19,6 +19,7 @@ from django.db import connection
 from django_q.models import OrmQ
 
 from runs import drivers, hosts, retention, schedules
+from runs.checkers import Checker
 from runs.cluster import Cluster
 from runs.engine.coordinator import DATABASE_GONE
 from runs.models import WorkerHost
@@ -101,6 +102,7 @@ class Supervisor:
         self.backoff = Backoff()
         self._canary_at = 0.0
         self._purge_at = 0.0
+        self._checker = Checker()
         self._earlier: tuple[datetime, float] | None = None
         self._database_away = False
 
@@ -121,6 +123,7 @@ class Supervisor:
     def leave(self, *, grace: float, asked: Sequence[int]) -> None:
         """Let the workers finish what they hold and go. A second request to stop, in ``asked``, ends the grace."""
         self._best_effort(self._dismiss)
+        self._checker.stop()
         self.cluster.stop(grace=grace, cut_short=lambda: len(asked) > 1)
         self._best_effort(self._sign_off)
 
@@ -177,6 +180,7 @@ class Supervisor:
             hosts.send_canary(host)
         schedules.start_due()
         drivers.fill_places(host.name, hands=self.cluster.workers)
+        self._checker.tend(now)
         if now >= self._purge_at and not retention.purge_all(most=PURGE_CHUNKS):
             self._purge_at = now + PURGE_SECONDS
 
