@@ -138,6 +138,21 @@ ENGINE: Mapping[str, Remedy] = {
         "Nothing: there is nothing left to take back. A load brings it again.",
         again=False,
     ),
+    "gone_from_source": Remedy(
+        "Somebody deleted the record in the source.",
+        "Nothing, unless it should not have gone: then restore it in the source, and the next delta brings it.",
+        again=False,
+    ),
+    "deleted_with_source": Remedy(
+        "Somebody deleted the record in the source, and its object mirrors deletions.",
+        "Nothing. To have it back, roll back the run that deleted it.",
+        again=False,
+    ),
+    "not_deleted": Remedy(
+        "The record is gone from the source, but other records in the target point at it.",
+        "Remove or change those records in the target; the next delta deletes it.",
+        again=False,
+    ),
     "still_referenced": Remedy(
         "Other records in the target point at this one, and they are not ours to delete.",
         "Remove or change those records in the target, then roll back again: only what is left is done.",

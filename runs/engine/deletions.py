@@ -178,14 +178,14 @@ def follow(session: Session, lease: Lease) -> None:
     known = known.join(_back_again(session, bench, chunk, known), on="source_id", how="anti")
     landed = known.filter(pl.col("target_id").is_not_null())
     nowhere = known.filter(pl.col("target_id").is_null())
-    outcomes = [_told(nowhere, RecordState.GONE, "gone", GONE_BEFORE, count="skipped")]
+    outcomes = [_told(nowhere, RecordState.GONE, "gone_from_source", GONE_BEFORE, count="skipped")]
     conflicts = pl.DataFrame(schema=dict.fromkeys(CONFLICT_COLUMNS, pl.String))
     if chosen.on_delete == OnDelete.MIRROR:
         before = _before(session, bench, lease, chunk, landed)
         mirrored, conflicts = _mirror(session, bench, chosen, landed, before)
         outcomes.append(mirrored)
     else:
-        outcomes.append(_told(landed, RecordState.GONE, "gone", GONE, count="unchanged"))
+        outcomes.append(_told(landed, RecordState.GONE, "gone_from_source", GONE, count="unchanged"))
     told = pl.concat(outcomes)
     counts = _counts(told, chunk.records)
     settled = told.filter(pl.col("state") != RecordState.CONFLICT)["source_id"]
@@ -296,8 +296,8 @@ def _mirror(
     )
     told = pl.concat(
         [
-            _told(absent, RecordState.GONE, "gone", ABSENT, count="unchanged", gone=True),
-            _told(spared, RecordState.GONE, "gone", KEPT, count="unchanged"),
+            _told(absent, RecordState.GONE, "gone_from_source", ABSENT, count="unchanged", gone=True),
+            _told(spared, RecordState.GONE, "gone_from_source", KEPT, count="unchanged"),
             _told(asked, RecordState.CONFLICT, "edited", EDITED, count="conflicts"),
             _delete(session, bench, going, before=before, last_try=False),
         ]
@@ -329,7 +329,7 @@ def _delete(
     What the target refuses waits until everything else is gone; after that it is a conflict.
     """
     if not records.height:
-        return _told(records, RecordState.DELETED, "deleted", DELETED, count="deleted", gone=True)
+        return _told(records, RecordState.DELETED, "deleted_with_source", DELETED, count="deleted", gone=True)
     if before is not None:
         _cut_links(session, bench, records, before)
     answers = session.target.delete(bench.entity, records["target_id"].to_list()).frame
@@ -339,11 +339,11 @@ def _delete(
     done = told.join(kept, on="source_id", how="anti")
     return pl.concat(
         [
-            _told(done, RecordState.DELETED, "deleted", DELETED, count="deleted", gone=True),
+            _told(done, RecordState.DELETED, "deleted_with_source", DELETED, count="deleted", gone=True),
             _told(
                 kept,
                 RecordState.CONFLICT,
-                "still_referenced",
+                "not_deleted",
                 pl.col("message").fill_null("The target gave no answer to the deletion."),
                 count="conflicts" if last_try else "deferred",
             ),
@@ -374,7 +374,7 @@ def _codes(bench: Bench, source_ids: pl.Series) -> pl.Series:
         object=bench.place.object_id,
         part=bench.place.part,
         source_id__in=source_ids.to_list(),
-        code="still_referenced",
+        code="not_deleted",
     )
     return pl.Series(list(waiting.values_list("source_id", flat=True)), dtype=pl.String)
 

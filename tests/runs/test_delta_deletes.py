@@ -117,7 +117,7 @@ def test_what_is_still_pointed_at_is_a_conflict_until_nothing_points_at_it(movin
     run = drive(services.start_delta(project))
     assert deletions(run) == {"conflicts": 1}
     record = tracked(project, "Account")["A1"]
-    assert (record.state, record.code, record.reason) == (RecordState.CONFLICT, "still_referenced", "It is in use.")
+    assert (record.state, record.code, record.reason) == (RecordState.CONFLICT, "not_deleted", "It is in use.")
     remove(moving, "Contact", "C1")
     assert deletions(drive(services.start_delta(project))) == {"deleted": 2}
 
