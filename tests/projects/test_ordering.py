@@ -55,7 +55,7 @@ def test_no_deferred_reference_can_be_spared(nodes: list[Node]) -> None:
             )
             for node in nodes
         ]
-        assert spared in plan_order(kept).deferred
+        assert plan_order(kept).deferred  # a cycle is left, which perhaps another reference of it could cut, too
 
 
 @given(plans(st.tuples(st.sampled_from(["f", "g", "h"]), names, st.booleans())))
