@@ -70,7 +70,7 @@ class Model:
 
 
 @pytest.mark.django_db
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=st.lists(STEPS, min_size=2, max_size=14), policy=st.sampled_from(OnConflict.values))
 def test_whatever_people_do_on_both_sides_every_delta_does_what_the_model_says(
     world: World, steps: Sequence[Step], policy: str
