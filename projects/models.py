@@ -178,6 +178,14 @@ class ProjectObject(models.Model):
     def __str__(self) -> str:
         return f"{self.source_entity} → {self.target_entity}"
 
+    def clean(self) -> None:
+        """Raises ValidationError with the codec's sentence for what is no match key, or no policy of a reference."""
+        for name, decode in (("match_fields", codec.decode_match), ("unresolved", codec.decode_policies)):
+            try:
+                decode(getattr(self, name))
+            except MappingInvalid as error:
+                raise ValidationError({name: error.message}) from error
+
 
 class FieldMapping(models.Model):
     """One rule of an object's mapping, in one of its halves."""

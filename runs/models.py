@@ -110,9 +110,6 @@ class Step(Leased):
         db_default=False,
         help_text="Nothing is loaded before all is read: match keys are compared first.",
     )
-    waiting_brought = models.BooleanField(
-        default=False, db_default=False, help_text="What waited in earlier runs was looked through for this run."
-    )
     started_at = models.DateTimeField(null=True)
     extracted_at = models.DateTimeField(null=True)
     extra = models.PositiveBigIntegerField(null=True, help_text="Target records under our keys that nobody tracks.")

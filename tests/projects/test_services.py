@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
+from django.core.exceptions import ValidationError
 
 from connectors import registry
 from connectors.types import FieldInfo, FieldType
@@ -110,3 +111,18 @@ def test_a_definition_is_kept_as_described(world: World) -> None:
         described = services.describe(source, "Account", connector)
     stored = source.definitions.get(entity="Account")
     assert schema_from_json(stored.schema) == described == world.schemas["Account"]
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        ("match_fields", "Email", "match must be a list of target fields"),
+        ("match_fields", ["Email", "Email"], "match names a field twice"),
+        ("unresolved", ["wait"], "unresolved must be an object"),
+        ("unresolved", {"AccountId": "hope"}, "it must be one of wait, blank, drop, keep, reject"),
+    ],
+)
+def test_what_is_no_match_key_or_policy_is_refused(db: None, field: str, value: object, said: str) -> None:
+    chosen = factories.project_object(factories.project(), "Contact", **{field: value})
+    with pytest.raises(ValidationError, match=said):
+        chosen.clean()
