@@ -2,8 +2,8 @@
 
     python reladiff_run.py DATABASE KEY COLUMN,COLUMN… TABLE OTHER_TABLE
 
-DATABASE is the JSON of its connection settings. It chooses its algorithm itself; for two tables of one database that is the outer join
-(https://reladiff.readthedocs.io/en/latest/).
+DATABASE is the JSON of its connection settings. It chooses its algorithm itself; for two tables of one database
+that is the outer join (https://reladiff.readthedocs.io/en/latest/).
 """
 
 import json

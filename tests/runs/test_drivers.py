@@ -49,7 +49,7 @@ def clock() -> Hands:
 
 
 def advancing(monkeypatch: pytest.MonkeyPatch, answer: Callable[[int, Callable[[], bool]], Progress]) -> None:
-    monkeypatch.setattr(coordinator, "advance", lambda run_id, *, stop, place: answer(run_id, stop))
+    monkeypatch.setattr(coordinator, "advance", lambda run_id, *, stop, **_: answer(run_id, stop))
 
 
 def called() -> list[int]:

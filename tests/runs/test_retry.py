@@ -112,7 +112,7 @@ class AskableSource(FakeSource):
 def test_just_what_is_due_is_asked_of_the_source_again(
     world: World, project: Project, failed: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(registry.SOURCES, "fake", "tests.runs.test_retry:AskableSource")  # type: ignore[index]
+    monkeypatch.setitem(registry.SOURCES, "fake", "tests.runs.test_retry:AskableSource")
     registry._paths.cache_clear()
     AskableSource.asked.clear()
     next(row for row in world.records["Account"] if row["Id"] == "A3")["Name"] = "Mended"

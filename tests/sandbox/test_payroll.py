@@ -33,7 +33,8 @@ def test_breakpoints_refer_to_each_other_three_levels_deep(org: tuple[Running, C
     above = {row["Id"]: row.get(NAMES.time(BREAKPOINT_LOOKUPS[0])) for row in rows}
 
     def depth(key: str) -> int:
-        return depth(above[key]) + 1 if above.get(key) else 0
+        parent = above.get(key)
+        return depth(parent) + 1 if parent else 0
 
     assert max(map(depth, above)) == 3
 
