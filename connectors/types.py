@@ -127,7 +127,8 @@ class Capabilities:
     rejections that mean that a record, or its parent, was locked by somebody else at that moment; ``locks_parents``
     says that writing a record locks the records it points at, so that it is sent beside its siblings.
     ``page_size`` is in records. ``requests_per_second`` and ``concurrency`` are safe defaults for the
-    rate budget where the vendor publishes no better figure (0 means no limit of its own). ``files`` says
+    rate budget where the vendor publishes no better figure (0 means no limit of its own). ``writers`` is how many
+    workers a run has places for where it writes here. ``files`` says
     that it works on files a person uploads, ``filters`` that ``Source.narrow`` is understood,
     ``reads_ids`` that ``Source.read_ids`` is. ``alters`` lists what
     the target changes in values by itself; where it ``keeps_references`` no reference can point at nothing.
@@ -151,6 +152,7 @@ class Capabilities:
     page_size: int = 2_000
     requests_per_second: float = 0
     concurrency: int = 0
+    writers: int = 4
     alters: frozenset[Alteration] = frozenset()
     keeps_references: bool = False
 

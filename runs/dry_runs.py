@@ -8,7 +8,7 @@ from runs import services
 from runs.choices import RunKind
 from runs.forecast_models import DryRun
 from runs.models import Run
-from runs.services import DRIVERS, RunRefused
+from runs.services import RunRefused
 
 
 @transaction.atomic
@@ -18,7 +18,7 @@ def start_dry_run(
     most: int | None = None,
     share: int | None = None,
     user: User | None = None,
-    drivers: int = DRIVERS,
+    drivers: int | None = None,
 ) -> Run:
     """Queue trying out a load: everything is read and mapped, and nothing stays in the target or on our books.
 

@@ -19,7 +19,7 @@ from runs.engine.session import Bench, Session
 from runs.engine.transform import transform
 from runs.ledger import Scope
 from runs.models import Chunk, ContentsDropped, Run, Step
-from runs.services import DRIVERS, RunRefused
+from runs.services import RunRefused
 from runs.traces import Undone
 
 MOST_WALKED = 60
@@ -139,7 +139,7 @@ def _preview(choice: Choice) -> Preview:
 
 @transaction.atomic
 def confirm(
-    undone: Run, code: str, scope: Scope | None = None, *, user: User | None = None, drivers: int = DRIVERS
+    undone: Run, code: str, scope: Scope | None = None, *, user: User | None = None, drivers: int | None = None
 ) -> Run:
     """Queue the rollback that was previewed. Raises PreviewStale where the code is of other figures, RunRefused."""
     if preview(undone, scope).code != code:
@@ -148,7 +148,9 @@ def confirm(
 
 
 @transaction.atomic
-def confirm_of(project: Project, code: str, scope: Scope, *, user: User | None = None, drivers: int = DRIVERS) -> Run:
+def confirm_of(
+    project: Project, code: str, scope: Scope, *, user: User | None = None, drivers: int | None = None
+) -> Run:
     """As ``confirm``, of all that was ever written of the scope."""
     if preview_of(project, scope).code != code:
         raise _stale("these records")

@@ -21,21 +21,21 @@ from runs.ledger import Scope
 from runs.models import Chunk, Driver, Run, Step, TrackedRecord
 from runs.partitions import PartitionBusy
 
-DRIVERS = 2
-"""Places for workers at one run."""
-
 
 class RunRefused(Exception):
     """What was asked cannot be done now; the message is a sentence for staff."""
 
 
 @transaction.atomic
-def start_run(project: Project, *, user: User | None = None, drivers: int = DRIVERS) -> Run:
-    """Queue a load of the project, with so many places for workers. Raises RunRefused where a run is open."""
+def start_run(project: Project, *, user: User | None = None, drivers: int | None = None) -> Run:
+    """Queue a load of the project. Raises RunRefused where a run is open.
+
+    ``drivers`` is how many places for workers the run has, by itself as many as ``places`` says.
+    """
     return _queue(project, user, drivers, kind=RunKind.LOAD)
 
 
-def _queue(project: Project, user: User | None, drivers: int, **given: Any) -> Run:
+def _queue(project: Project, user: User | None, drivers: int | None, **given: Any) -> Run:
     consent = consent_needed(project)
     try:
         with transaction.atomic():
@@ -45,10 +45,18 @@ def _queue(project: Project, user: User | None, drivers: int, **given: Any) -> R
         raise RunRefused(
             f"{open_run or 'Another run'} of {project} is not finished; wait for it, resume it or cancel it first."
         ) from error
-    Driver.objects.bulk_create(Driver(run=run, slot=slot) for slot in range(drivers))
+    Driver.objects.bulk_create(Driver(run=run, slot=slot) for slot in range(drivers or places(project)))
     if consent:
         events.tell(run.pk, consent, level=EventLevel.WARNING)
     return run
+
+
+def places(project: Project) -> int:
+    """How many workers may be at one run: as many as may write to the target side by side.
+
+    Worker hosts fill places as far as they have hands free, and hosts that join later fill what is left.
+    """
+    return target_class(project.target.platform).capabilities.writers
 
 
 def cannot_be_asked(project: Project) -> bool:
@@ -85,7 +93,7 @@ def withdraw_consent(project: Project) -> None:
 
 
 @transaction.atomic
-def start_delta(project: Project, *, user: User | None = None, drivers: int = DRIVERS) -> Run:
+def start_delta(project: Project, *, user: User | None = None, drivers: int | None = None) -> Run:
     """Queue bringing what changed in the source since it was read last. Raises RunRefused where a run is open.
 
     Where a platform cannot be asked for changes everything is read, and the hash finds them. What is still due
@@ -97,7 +105,7 @@ def start_delta(project: Project, *, user: User | None = None, drivers: int = DR
 
 @transaction.atomic
 def start_retry(
-    project: Project, scope: Scope | None = None, *, user: User | None = None, drivers: int = DRIVERS
+    project: Project, scope: Scope | None = None, *, user: User | None = None, drivers: int | None = None
 ) -> Run:
     """Queue another try of what was rejected or waits, from the staged data and with the mapping as it is now.
 
@@ -110,13 +118,15 @@ def start_retry(
     return _queue(project, user, drivers, kind=RunKind.RETRY, scope=asdict(scope))
 
 
-def start_chosen(project: Project, scope: Scope, *, user: User | None = None, drivers: int = DRIVERS) -> Run:
+def start_chosen(project: Project, scope: Scope, *, user: User | None = None, drivers: int | None = None) -> Run:
     """Queue a retry of a choice that the caller knows to be due. Raises RunRefused where a run is open."""
     return _queue(project, user, drivers, kind=RunKind.RETRY, scope=asdict(scope))
 
 
 @transaction.atomic
-def start_rollback(undone: Run, scope: Scope | None = None, *, user: User | None = None, drivers: int = DRIVERS) -> Run:
+def start_rollback(
+    undone: Run, scope: Scope | None = None, *, user: User | None = None, drivers: int | None = None
+) -> Run:
     """Queue taking back what a run wrote, or the part of it in ``scope``. Raises RunRefused where a run is open or
     there is nothing to take back."""
     scope = scope or Scope()
@@ -125,7 +135,7 @@ def start_rollback(undone: Run, scope: Scope | None = None, *, user: User | None
 
 
 @transaction.atomic
-def start_rollback_of(project: Project, scope: Scope, *, user: User | None = None, drivers: int = DRIVERS) -> Run:
+def start_rollback_of(project: Project, scope: Scope, *, user: User | None = None, drivers: int | None = None) -> Run:
     """Queue taking back all that any run wrote of an object or of chosen records. Raises RunRefused as above, and
     where the scope chooses nothing: a whole project is taken back run by run."""
     check_withdrawable(project, scope)

@@ -53,6 +53,8 @@ class SalesforceTarget(SalesforceWays, Target):
         locks_parents=True,
         page_size=PAGE_SIZE,
         concurrency=5,
+        # Saves lock the parents of what they write; and two of a developer org's five stay free for its people.
+        writers=3,
         # Moments lose their fraction, blank text is null, and blanks at the end of a text are taken off.
         alters=frozenset({Alteration.CUTS_TO_SECONDS, Alteration.BLANKS_TO_NULL, Alteration.TRIMS_TEXT}),
         keeps_references=True,

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -16,7 +17,7 @@ from runs.engine import coordinator
 from runs.engine.coordinator import Progress
 from runs.models import Driver, Run
 from tests import factories
-from tests.fakes import World, schema
+from tests.fakes import FakeTarget, World, schema
 
 pytestmark = pytest.mark.django_db
 
@@ -78,6 +79,14 @@ def test_a_started_run_has_empty_places_and_calls_nobody(world: World) -> None:
         (0, "", None), (1, "", None), (2, "", None)
     ]  # fmt: skip
     assert not OrmQ.objects.exists()
+
+
+def test_a_run_has_as_many_places_as_workers_may_write_to_its_target(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FakeTarget, "capabilities", replace(FakeTarget.capabilities, writers=5))
+    assert services.start_run(factories.project()).drivers.count() == 5
+    assert services.start_run(factories.project(), drivers=1).drivers.count() == 1
 
 
 def test_a_host_calls_as_many_workers_as_it_has_hands(world: World) -> None:

@@ -375,7 +375,7 @@ def test_a_run_is_started_after_saying_what_will_happen(world: World, project: P
     run = Run.objects.get()
     assert answer["Location"] == page_of(run)
     assert run.started_by is not None
-    assert run.drivers.count() == services.DRIVERS
+    assert run.drivers.count() == services.places(project)
 
 
 def test_a_project_without_objects_starts_nothing(project: Project, boss: Client) -> None:
