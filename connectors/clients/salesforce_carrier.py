@@ -17,6 +17,8 @@ SMALLER: Final = 50  # records of a call in which locked ones are tried again
 MANY_LOCKED: Final = 2_000  # records above which locked ones go by a job, sorted, once more
 WAITS: Final = (0.0, 2.0, 5.0, 10.0)  # seconds before each round, where the one before met locks
 
+ALERT: Final = "DUPLICATES_DETECTED"
+
 AGAIN_CODES: Final = frozenset(code for code, found in REFUSALS.items() if found.kind in AGAIN)
 
 
@@ -32,7 +34,10 @@ def carry(session: SalesforceSession, sending: Sending, *, number: int, refusals
         answers = ingest.send(session, sending.where(~unfit)) if not unfit.all() else no_answers()
     except BulkUnsupported:
         return collections.send(session, sending, size=few)
-    return pl.concat([answers, collections.send(session, sending.where(unfit), size=few)])
+    # A job knows no header that overrides the alerts of duplicate rules; a collection does.
+    alerted = pl.lit(session.options.saves_duplicates) & (pl.col("code") == ALERT).fill_null(value=False)
+    others = unfit | sending.refs.is_in(answers.filter(alerted)["ref"].implode())
+    return pl.concat([answers.filter(~alerted), collections.send(session, sending.where(others), size=few)])
 
 
 def pause(session: SalesforceSession, number: int, refusals: pl.Series) -> None:

@@ -21,9 +21,6 @@ from connectors.clients.salesforce_session import SalesforceSession
 from connectors.errors import ContractChanged
 
 MOST: Final = 200  # records of one call
-# Unless told otherwise a call gives accounts, cases and leads to whom the org's active assignment rule says; a bulk
-# job does not: https://developer.salesforce.com/docs/atlas.en-us.api_rest.meta/api_rest/headers_autoassign.htm
-HEADERS: Final = {"Sforce-Auto-Assign": "FALSE"}
 
 
 def send(session: SalesforceSession, sending: Sending, *, size: int = MOST) -> pl.DataFrame:
@@ -60,7 +57,8 @@ def _call(session: SalesforceSession, sending: Sending) -> Answer:
     if sending.operation is Operation.UPSERT:
         path = session.path("composite", "sobjects", sending.entity, sending.match)
     body = {"allOrNone": False, "records": _records(sending)}
-    return session.http.send("PATCH", path, json=body, headers=HEADERS, repeatable=True)
+    headers = session.options.headers(sending.entity, is_new=sending.operation is Operation.UPSERT)
+    return session.http.send("PATCH", path, json=body, headers=headers, repeatable=True)
 
 
 def _records(sending: Sending) -> list[dict[str, Any]]:

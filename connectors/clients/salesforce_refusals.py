@@ -101,7 +101,7 @@ REFUSALS: Final[Mapping[str, Refusal]] = {
     "DUPLICATES_DETECTED": Refusal(
         Class.DUPLICATE_RULE,
         "A duplicate rule takes the record for one that exists.",
-        "Match it to that record, or have the rule allow or bypass it.",
+        "Match it to that record, or save despite alerts (the org's settings). A rule that blocks must be changed.",
     ),
     # The record's own values.
     "REQUIRED_FIELD_MISSING": Refusal(Class.DATA, "A required field is blank.", "Fill it, or map a default."),

@@ -13,7 +13,6 @@ from typing import Any, Final
 import polars as pl
 
 from connectors.answers import Answer
-from connectors.clients.salesforce_collections import HEADERS
 from connectors.clients.salesforce_columns import json_records
 from connectors.clients.salesforce_results import REFUSAL, landed, rejected, sent_mark
 from connectors.clients.salesforce_schema import SObject
@@ -66,11 +65,13 @@ def _requests(writing: Writing, rows: pl.DataFrame) -> list[Mapping[str, Any]]:
     named = json_records(keys, keys.select(pl.all().is_not_null()), schema)
     sent = rows.select(pl.col(sent_mark(name)).alias(name) for name in names)
     members = json_records(rows.select(names), sent, schema) if names else [{}] * rows.height
-    root = writing.session.path("sobjects", entity)
+    root, options = writing.session.path("sobjects", entity), writing.session.options
+    create = {"method": "POST", "url": root, "httpHeaders": options.headers(entity, is_new=True)}
+    change = {"method": "PATCH", "httpHeaders": options.headers(entity, is_new=False)}
     return [
-        {"method": "POST", "url": root, "body": _literal({**name, **values})}
+        {**create, "body": _literal({**name, **values})}
         if target_id is None
-        else {"method": "PATCH", "url": f"{root}/{target_id}", "body": _literal(values)}
+        else {**change, "url": f"{root}/{target_id}", "body": _literal(values)}
         for target_id, name, values in zip(rows["target_id"].to_list(), named, members, strict=True)
     ]
 
@@ -91,7 +92,7 @@ def _first_refusal(writing: Writing, part: Sequence[Mapping[str, Any]]) -> tuple
         "body": {"Here_Ends_The_Rehearsal__c": True},
         "referenceId": _END,
     }
-    named = ({**request, "referenceId": f"record{place}", "httpHeaders": HEADERS} for place, request in enumerate(part))
+    named = ({**request, "referenceId": f"record{place}"} for place, request in enumerate(part))
     requests = [*named, bound_to_fail]
     body = {"allOrNone": True, "compositeRequest": requests}
     # Repeatable: nothing of it ever stays.

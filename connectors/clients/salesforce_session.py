@@ -19,6 +19,7 @@ from connectors.auth import (
     bearer,
 )
 from connectors.clients.salesforce_errors import DIALECT
+from connectors.clients.salesforce_options import options_of
 from connectors.context import Context, Secret
 from connectors.errors import NotFound, SettingsInvalid
 from connectors.http import Auth, HttpClient
@@ -67,12 +68,13 @@ _ORGANIZATION: Final = "SELECT Id, Name, OrganizationType, IsSandbox, InstanceNa
 
 
 class SalesforceSession:
-    """Calls to one org. ``version`` is the API version of every path."""
+    """Calls to one org. ``version`` is the API version of every path, ``options`` how records are written."""
 
     def __init__(self, context: Context) -> None:
         self.clock = context.clock
         self.journal = context.journal
         self.version = _version(context.text("api_version", API_VERSION))
+        self.options = options_of(context)
         self._endpoint: TokenEndpoint | None = None
         base_url, auth = self._login(context)
         self.http = HttpClient(context, base_url, system=SYSTEM, auth=auth, dialect=DIALECT)

@@ -20,6 +20,7 @@ from connectors.clients import (
     salesforce_schema,
     salesforce_write,
 )
+from connectors.clients.salesforce_options import WRITING_SETTINGS
 from connectors.clients.salesforce_query import PAGE_SIZE
 from connectors.clients.salesforce_schema import SObject
 from connectors.clients.salesforce_session import SETTINGS, SalesforceSession
@@ -42,7 +43,7 @@ class SalesforceTarget(SalesforceWays, Target):
 
     slug = "salesforce"
     label = "Salesforce"
-    settings = SETTINGS
+    settings = (*SETTINGS, *WRITING_SETTINGS)
     # 25 requests of 20 s and more may run at once in production, 5 in a developer org.
     capabilities = Capabilities(
         writes=True,

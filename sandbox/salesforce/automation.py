@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import polars as pl
 
 from sandbox.salesforce.formula import Formula, compile_formula
+from sandbox.salesforce.ids import normalised
 from sandbox.salesforce.schema import SObject
 
 EVENTS = ("insert", "update", "delete")
@@ -17,7 +18,7 @@ class Rule:
     """Records for which ``formula`` holds are refused at the named events with code and message.
 
     A validation rule has the code FIELD_CUSTOM_VALIDATION_EXCEPTION and is not asked at a delete; a trigger or flow
-    may have any code and be asked at all three.
+    may have any code and be asked at all three. An ``alert`` is a duplicate rule that a caller may override.
     """
 
     object: str
@@ -29,6 +30,7 @@ class Rule:
     field: str | None = None
     events: tuple[str, ...] = ("insert", "update")
     active: bool = True
+    alert: bool = False
 
 
 def rule(subject: SObject, name: str, text: str, **rest: object) -> Rule:
@@ -84,6 +86,15 @@ class Locks:
                 self._held[key] = left - count
 
 
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """An assignment rule of an object: its id, and the user or queue it gives every record to."""
+
+    id: str
+    owner: str
+    active: bool = True
+
+
 @dataclass
 class Automation:
     """The rules of an org by object, the locks, and the custom permissions its user has."""
@@ -91,6 +102,13 @@ class Automation:
     rules: dict[str, list[Rule]] = field(default_factory=dict)
     permissions: set[str] = field(default_factory=set)
     locks: Locks = field(default_factory=Locks)
+    assignments: dict[str, Assignment] = field(default_factory=dict)
+
+    def assigned(self, subject: SObject, asked: str) -> str | None:
+        """The owner that the rule of that id, or the active one (``TRUE``), gives to; None where none runs."""
+        found = self.assignments.get(subject.name)
+        runs = found is not None and (found.active if asked.upper() == "TRUE" else found.id == normalised(asked))
+        return found.owner if found is not None and runs else None
 
     def add(self, made: Rule) -> None:
         """Add a rule, in place of one of the same object and name."""

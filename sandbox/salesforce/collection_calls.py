@@ -48,9 +48,10 @@ def _save(services: Services, call: Call, operation: str) -> Response:
     body = json_object(call.body)
     records = _records(body)
     kinds = [writable(record_kind(services.store, each), operation) for each in records]
+    asked = rest.asked_of(call)
 
     def write(subject: SObject, part: Sequence[Mapping[str, Any]]) -> Outcome:
-        return services.writer.save(from_records(services.store.schema, subject, part), operation)
+        return services.writer.save(from_records(services.store.schema, subject, part), operation, asked=asked)
 
     return as_json(_written(services, kinds, records, write, every=_flag(body.get("allOrNone"))))
 
@@ -67,7 +68,8 @@ def upsert(services: Services, call: Call) -> Response:
 
     def write(_: SObject, part: Sequence[Mapping[str, Any]]) -> Outcome:
         named = key if key.type != "id" else None
-        return services.writer.save(from_records(services.store.schema, subject, part, named), "upsert", key)
+        incoming = from_records(services.store.schema, subject, part, named)
+        return services.writer.save(incoming, "upsert", key, asked=rest.asked_of(call))
 
     kinds = [subject] * len(records)
     return as_json(_written(services, kinds, records, write, every=_flag(body.get("allOrNone")), created=True))

@@ -11,6 +11,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from sandbox.salesforce import records
+from sandbox.salesforce.automation import Assignment
 from sandbox.salesforce.bad import BadRecord
 from sandbox.salesforce.definitions import Definitions
 from sandbox.salesforce.faults import Fault, Faults
@@ -57,6 +58,7 @@ class Control:
             ("POST", "/_sandbox/locks", self.lock),
             ("DELETE", "/_sandbox/locks", self.unlock),
             ("PUT", "/_sandbox/permissions", self.set_permissions),
+            ("PUT", "/_sandbox/assignment/{name}", self.set_assignment),
         )
         return [Route(path, _endpoint(answer), methods=[method]) for method, path, answer in table]
 
@@ -216,6 +218,18 @@ class Control:
         if not isinstance(names, list):
             raise Refused("a list of names is needed here")
         self.definitions.automation.permissions = {str(each) for each in names}
+        return {}
+
+    def set_assignment(self, request: Request, body: bytes) -> object:
+        """``{"id", "owner", "active"}``: the object's assignment rule from now on; ``{}`` for none."""
+        rules, given = self.definitions.automation.assignments, _mapping(_parsed(body))
+        name = self._subject(request).name
+        if not given:
+            rules.pop(name, None)
+            return {}
+        if not {"id", "owner"} <= set(given) <= {"id", "owner", "active"}:
+            raise Refused("an assignment rule has an id, an owner and perhaps active")
+        rules[name] = Assignment(normalised(str(given["id"])), str(given["owner"]), bool(given.get("active", True)))
         return {}
 
     def _subject(self, request: Request) -> SObject:

@@ -80,10 +80,10 @@ class Definitions:
         self.store.change_schema(Schema(self._seen(each) for each in self.whole))
 
     def add_rule(self, name: str, given: Mapping[str, object]) -> None:
-        """A rule of a control request: name, formula or ``where`` (field → value), message, code, field, on, active.
-        Raises ValueError."""
+        """A rule of a control request: name, formula or ``where`` (field → value), message, code, field, on, active,
+        alert. Raises ValueError."""
         subject = self._subject(name)
-        known = {"name", "formula", "where", "message", "code", "field", "on", "active"}
+        known = {"name", "formula", "where", "message", "code", "field", "on", "active", "alert"}
         events = given.get("on", ["insert", "update"])
         if not set(given) <= known or not isinstance(events, list) or not set(events) <= set(EVENTS):
             raise ValueError(f"a rule has the keys {sorted(known)}, and `on` lists some of {', '.join(EVENTS)}")
@@ -92,10 +92,9 @@ class Definitions:
         code = str(given.get("code", "FIELD_CUSTOM_VALIDATION_EXCEPTION"))
         field_name = str(given["field"]) if given.get("field") else None
         message = str(given.get("message", said))
-        active = bool(given.get("active", True))
-        made = rule(
-            subject, said, text, message=message, code=code, field=field_name, events=tuple(events), active=active
-        )
+        active, alert = bool(given.get("active", True)), bool(given.get("alert"))
+        words = {"message": message, "code": code, "field": field_name}
+        made = rule(subject, said, text, **words, events=tuple(events), active=active, alert=alert)
         self.automation.add(made)
 
     def _add_rule(self, name: str, node: Node) -> None:

@@ -19,6 +19,8 @@ class Kind(StrEnum):
     """503 SERVER_UNAVAILABLE, with ``retry_after`` where given."""
     SERVER_ERROR = "server_error"
     """500 UNKNOWN_EXCEPTION."""
+    NOT_IN_BULK = "not_in_bulk"
+    """400 INVALIDENTITY, which is how Bulk API 2.0 refuses an object it does not serve; for ``/jobs/``."""
     DROP_BEFORE = "drop_before"
     """The connection is reset before anything is done."""
     DROP_AFTER = "drop_after"
@@ -44,6 +46,7 @@ ERROR_KINDS: Mapping[Kind, tuple[int, str, str]] = {
         "UNKNOWN_EXCEPTION",
         "An unexpected error occurred. Please include this ErrorId if you contact support",
     ),
+    Kind.NOT_IN_BULK: (400, "INVALIDENTITY", "This entity is not supported by the Bulk API."),
 }
 
 

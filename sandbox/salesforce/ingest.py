@@ -20,7 +20,7 @@ from sandbox.salesforce.errors import ApiError, not_found
 from sandbox.salesforce.incoming import BadColumn, from_columns
 from sandbox.salesforce.org import Org
 from sandbox.salesforce.render import DELIMITERS, LINE_ENDINGS
-from sandbox.salesforce.rows import Outcome
+from sandbox.salesforce.rows import Asked, Outcome
 from sandbox.salesforce.schema import Field, SObject
 from sandbox.salesforce.store import Store
 from sandbox.salesforce.upload import JobFailed, parsed
@@ -55,6 +55,7 @@ class IngestJob:
     failed: int = 0
     finished: threading.Event = field(default_factory=threading.Event)
     stopped: threading.Event = field(default_factory=threading.Event)
+    assignment: str = ""
     error: str | None = None
     milliseconds: int = 0
 
@@ -86,6 +87,7 @@ class IngestJobs:
         number = next(self._numbers)
         job_id = ids.record_id("750", 62**6 + number)
         job = IngestJob(job_id, subject, operation, key, version, delimiter, ending, _now(), self.org.user_id, _now())
+        job.assignment = str(request.get("assignmentRuleId") or "")
         with self._lock:
             self._jobs[job_id] = job
         return {**_described(job), "contentUrl": _content_url(job)}
@@ -255,7 +257,8 @@ class IngestJobs:
         named = job.key if job.key is not None and job.key.type != "id" else None
         subject = self.store.schema.require(job.subject.name)
         incoming = from_columns(self.store.schema, subject, columns, named)
-        return self.writer.save(incoming, job.operation, job.key, holder=job.id)
+        asked = Asked(assignment=job.assignment)
+        return self.writer.save(incoming, job.operation, job.key, asked=asked, holder=job.id)
 
     def _job(self, key: str) -> IngestJob:
         job = self._jobs.get(ids.normalised(key))

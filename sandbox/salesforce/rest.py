@@ -21,6 +21,7 @@ from sandbox.salesforce.limits import limits, record_counts
 from sandbox.salesforce.org import Org
 from sandbox.salesforce.query import Queries, page_size
 from sandbox.salesforce.render import json_row
+from sandbox.salesforce.rows import Asked
 from sandbox.salesforce.schema import SObject
 from sandbox.salesforce.soql import Name, Query, utc_text
 from sandbox.salesforce.store import Store
@@ -55,6 +56,17 @@ class Call:
 
     def argument(self, name: str) -> str | None:
         return self.request.query_params.get(name)
+
+
+def asked_of(call: Call) -> Asked:
+    """What a call's headers ask of duplicate and assignment rules; without a header the active assignment rule runs.
+
+    https://developer.salesforce.com/docs/atlas.en-us.api_rest.meta/api_rest/headers_autoassign.htm
+    """
+    headers = call.request.headers
+    alerts = headers.get("sforce-duplicate-rule-header", "").replace(" ", "").lower()
+    rule = headers.get("sforce-auto-assign", "TRUE")
+    return Asked("allowsave=true" in alerts, "" if rule.upper() == "FALSE" else rule)
 
 
 def resources(_: Services, call: Call) -> Response:

@@ -56,6 +56,15 @@ class Incoming:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the caller asks of the org's own rules: whether duplicates that are only alerted about are saved, and the
+    assignment rule to run (an id, ``TRUE`` for the active one, blank for none)."""
+
+    saves_duplicates: bool = False
+    assignment: str = ""
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What became of each row: the record's id (empty for a refused insert), whether it is new, why refused."""

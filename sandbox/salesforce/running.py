@@ -115,7 +115,7 @@ class ControlClient:
         self._ask("PATCH", f"/_sandbox/fields/{name}/{field}", {"access": access})
 
     def add_rule(self, name: str, /, **rule: object) -> None:
-        """Make an object refuse records: name, formula or where, message, code, field, on, active."""
+        """Make an object refuse records: name, formula or where, message, code, field, on, active, alert."""
         self._ask("POST", f"/_sandbox/rules/{name}", rule)
 
     def rules(self) -> dict[str, Any]:
@@ -139,6 +139,10 @@ class ControlClient:
     def set_permissions(self, *names: str) -> None:
         """The custom permissions the user has from now on (``$Permission.X`` in rules)."""
         self._ask("PUT", "/_sandbox/permissions", list(names))
+
+    def set_assignment(self, name: str, rule: Mapping[str, object] | None) -> None:
+        """Give an object an assignment rule with id, owner and perhaps active; None takes it away."""
+        self._ask("PUT", f"/_sandbox/assignment/{name}", rule or {})
 
     def _ask(self, method: str, path: str, body: object = None) -> Any:
         content = None if body is None else orjson.dumps(body)

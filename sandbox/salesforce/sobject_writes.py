@@ -24,8 +24,8 @@ ANSWERED_SINCE = 46  # before that an upsert that updates answers 204 without a 
 
 def create(services: Services, call: Call) -> Response:
     """``POST /sobjects/X``."""
-    subject = writable(rest.subject_named(services, call), "insert")
-    outcome = _saved(services, subject, json_object(call.body), "insert")
+    writable(rest.subject_named(services, call), "insert")
+    outcome = _saved(services, call, json_object(call.body), "insert")
     _raise_first(outcome)
     return as_json({"id": outcome.ids[0], "success": True, "errors": []}, 201)
 
@@ -36,7 +36,7 @@ def update(services: Services, call: Call) -> Response:
     body = json_object(call.body)
     _refuse(body, "Id")
     key = _addressed(services, subject, call)
-    _raise_first(_saved(services, subject, {**body, "Id": key}, "update"))
+    _raise_first(_saved(services, call, {**body, "Id": key}, "update"))
     return Response(status_code=204)
 
 
@@ -62,7 +62,7 @@ def upsert(services: Services, call: Call) -> Response:
             return _choices(call, subject, found)
         if not found and (key.type == "id" or str(call.argument("updateOnly")).lower() == "true"):
             raise not_found()
-        outcome = _saved(services, subject, {**body, key.name: value}, "upsert", key)
+        outcome = _saved(services, call, {**body, key.name: value}, "upsert", key)
     _raise_first(outcome)
     fresh = outcome.created[0]
     if not fresh and float(call.version) < ANSWERED_SINCE:
@@ -138,11 +138,12 @@ def _addressed(services: Services, subject: SObject, call: Call) -> str:
 
 
 def _saved(
-    services: Services, subject: SObject, body: Mapping[str, Any], operation: str, key: Field | None = None
+    services: Services, call: Call, body: Mapping[str, Any], operation: str, key: Field | None = None
 ) -> Outcome:
+    subject = rest.subject_named(services, call)
     named = key if key is not None and key.type != "id" else None
     incoming = from_records(services.store.schema, subject, [body], named)
-    return services.writer.save(incoming, operation, key)
+    return services.writer.save(incoming, operation, key, asked=rest.asked_of(call))
 
 
 def _refuse(body: Mapping[str, Any], name: str) -> None:

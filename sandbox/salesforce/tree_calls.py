@@ -44,7 +44,7 @@ def create(services: Services, call: Call) -> Response:
     try:
         with services.store.write():
             for _, level in groupby(nodes, key=lambda node: node.level):
-                _insert(services, list(level), ids, errors)
+                _insert(services, call, list(level), ids, errors)
                 undo_if(errors)
     except Undo:
         found = [{"referenceId": name, "errors": [error.body()]} for name, error in errors.items()]
@@ -53,11 +53,14 @@ def create(services: Services, call: Call) -> Response:
     return as_json({"hasErrors": False, "results": results}, 201)
 
 
-def _insert(services: Services, nodes: list[_Node], ids: dict[str, str], errors: dict[str, RowError]) -> None:
+def _insert(
+    services: Services, call: Call, nodes: list[_Node], ids: dict[str, str], errors: dict[str, RowError]
+) -> None:
     for subject in dict.fromkeys(node.subject for node in nodes):
         mine = [node for node in nodes if node.subject is subject]
         records = [{**node.values, **({node.link: ids[node.parent]} if node.link else {})} for node in mine]
-        outcome = services.writer.save(from_records(services.store.schema, subject, records), "insert")
+        incoming = from_records(services.store.schema, subject, records)
+        outcome = services.writer.save(incoming, "insert", asked=rest.asked_of(call))
         ids |= dict(zip((node.reference for node in mine), outcome.ids, strict=True))
         errors |= {mine[row].reference: error for row, error in outcome.errors.items()}
 

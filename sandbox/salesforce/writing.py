@@ -15,13 +15,14 @@ from sandbox.salesforce.errors import ApiError, RowError
 from sandbox.salesforce.formula import NEW, OLD
 from sandbox.salesforce.org import Org
 from sandbox.salesforce.records import AUDIT_FIELDS
-from sandbox.salesforce.rows import Given, Incoming, Outcome, Rows
+from sandbox.salesforce.rows import Asked, Given, Incoming, Outcome, Rows
 from sandbox.salesforce.schema import Field, SObject
 from sandbox.salesforce.store import Store
 from sandbox.salesforce.storing import ROW_ID, insert_rows, update_rows
 
 CHUNK = 200  # the platform works in chunks of so many; only within one is a key refused for coming twice
 _LOCKED_PARENTS = frozenset((("Contact", "AccountId"), ("Opportunity", "AccountId"), ("Case", "AccountId")))
+NOTHING_ASKED = Asked()
 _READ_ONLY = (
     "Unable to create/update fields: {}. Please check the security settings of this field and verify that it is "
     "read/write for your profile or permission set."
@@ -36,14 +37,22 @@ class Writer:
     org: Org
     automation: Automation
 
-    def save(self, incoming: Incoming, operation: str, key: Field | None = None, *, holder: str = "") -> Outcome:
+    def save(
+        self,
+        incoming: Incoming,
+        operation: str,
+        key: Field | None = None,
+        *,
+        asked: Asked = NOTHING_ASKED,
+        holder: str = "",
+    ) -> Outcome:
         """Insert, update or upsert (by ``key``) what can be; one transaction or savepoint. Raises ApiError where
         the whole request is refused."""
         outcome = Outcome([""] * incoming.size, [False] * incoming.size, {})
         with self.store.write() as connection:
             for rows in _rounds(incoming, operation, key):
                 part = incoming if rows is None else incoming.at(rows)
-                done = _Saving(self, connection, part, operation=operation, key=key, holder=holder).run()
+                done = _Saving(self, connection, part, operation=operation, key=key, asked=asked, holder=holder).run()
                 _scatter(outcome, done, rows)
         return outcome
 
@@ -84,6 +93,7 @@ class _Saving:
         *,
         operation: str,
         key: Field | None,
+        asked: Asked,
         holder: str,
     ) -> None:
         self.writer = writer
@@ -92,6 +102,7 @@ class _Saving:
         self.subject = incoming.subject
         self.operation = operation
         self.key = key
+        self.asked = asked
         self.holder = holder
         self.rows = Rows(incoming.size, incoming.errors)
         self.columns = list(incoming.columns)
@@ -113,6 +124,7 @@ class _Saving:
         self.check_required()
         self.check_owner()
         self.check_rules()
+        self.assign()
         self.number_new_records()
         self.check_unique()
         self.check_locks()
@@ -351,6 +363,8 @@ class _Saving:
         frame = pl.DataFrame({**self.final, **old, NEW: self.new})
         for event, rows in (("insert", self.new), ("update", ~self.new)):
             for each in self.writer.automation.of(self.subject, event):
+                if each.alert and self.asked.saves_duplicates:
+                    continue
                 self.check_rule(each, frame, rows)
 
     def check_rule(self, each: Rule, frame: pl.DataFrame, rows: pl.Series) -> None:
@@ -358,6 +372,13 @@ class _Saving:
         asked = frame.with_columns(pl.col(column.removeprefix(OLD)).alias(column) for column in missing)
         broken = self.writer.automation.broken(each, asked)
         self.rows.fail(broken & rows, each.code, each.message, (each.field,) if each.field else ())
+
+    def assign(self) -> None:
+        """Give the records to the owner an assignment rule names, whatever owner was sent."""
+        owner = self.writer.automation.assigned(self.subject, self.asked.assignment)
+        if owner is not None:
+            self.final["OwnerId"] = self.empty().fill_null(owner)
+            self.given["OwnerId"] = self.flags(value=True)
 
     def number_new_records(self) -> None:
         count = int(self.new.sum())
