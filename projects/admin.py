@@ -14,6 +14,7 @@ from unfold.contrib.import_export.forms import ExportForm, ImportForm
 from projects import discovery_views, path_views, services, views
 from projects.forms import FieldMappingForm, ValueMapForm
 from projects.models import FieldMapping, Project, ProjectObject, ValueMap
+from projects.object_forms import ProjectObjectForm
 from projects.tables import FieldMappingTable, ValueMapTable
 
 
@@ -79,10 +80,13 @@ class ProjectObjectAdmin(ModelAdmin):  # type: ignore[misc]  # unfold ships no t
     list_display = ("__str__", "project", "position", "on_conflict", "enabled")
     list_filter = (("project", admin.RelatedOnlyFieldListFilter), "on_conflict", "enabled")
     list_select_related = ("project",)
-    fields = (
-        "project", "source_entity", "target_entity", "identity", "key", "position", "where", "on_conflict",
-        "field_policies", "on_delete", "match_fields", "unresolved", "equality", "enabled",
-    )  # fmt: skip
+    form = ProjectObjectForm
+    fieldsets = (
+        (None, {"fields": ("project", "source_entity", "target_entity", "identity", "key", "enabled", "position")}),
+        ("Which records", {"fields": ("where", "match_fields", "unresolved")}),
+        ("Changes on both sides", {"fields": ("on_conflict", "field_policies", "on_delete")}),
+        ("Reading back", {"fields": ("equality",)}),
+    )
     readonly_fields = ("project", "source_entity", "target_entity", "identity", "key")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ProjectObject]:

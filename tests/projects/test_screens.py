@@ -239,3 +239,56 @@ def test_experts_edit_by_hand_and_nonsense_is_refused(boss: Client, kind: str) -
     assert text(boss, address)
     assert said in boss.post(address, body).content.decode()
     assert text(boss, reverse(f"admin:projects_{kind}_changelist"))
+
+
+# --- An object's rules by field ------------------------------------------------------------------------------
+def object_entry(**changes: str) -> dict[str, str]:
+    return {"position": "0", "on_conflict": "ask", "on_delete": "ignore", "enabled": "on", **changes}
+
+
+def test_an_objects_rules_are_written_one_per_line(boss: Client) -> None:
+    chosen = factories.project_object(factories.project(mirror=False), "Account")
+    address = reverse("admin:projects_projectobject_change", args=[chosen.pk])
+    given = object_entry(
+        field_policies="phone: target\n\n odd:name : source",
+        match_fields="Email\r\nAccountId",
+        unresolved="AccountId: wait",
+        equality="Email: case, trailing_blanks\nNotes: exact",
+    )
+    assert boss.post(address, given).status_code == 302
+    chosen.refresh_from_db()
+    assert chosen.field_policies == {"phone": "target", "odd:name": "source"}
+    assert chosen.match_fields == ["Email", "AccountId"]
+    assert chosen.unresolved == {"AccountId": "wait"}
+    assert chosen.equality == {"Email": ["case", "trailing_blanks"], "Notes": []}
+    shown = text(boss, address)
+    assert "phone: target\nodd:name: source</textarea>" in shown
+    assert "Email: case, trailing_blanks\nNotes: exact</textarea>" in shown
+    assert "{&quot;" not in shown
+    emptied = dict.fromkeys(("field_policies", "match_fields", "unresolved", "equality"), "")
+    assert boss.post(address, object_entry(**emptied)).status_code == 302
+    chosen.refresh_from_db()
+    assert (chosen.field_policies, chosen.match_fields, chosen.unresolved, chosen.equality) == ({}, [], {}, {})
+
+
+@pytest.mark.parametrize(
+    ("field", "written", "said"),
+    [
+        ("field_policies", "phone", "“phone”: write the field, a colon and one of ask, target, source."),
+        ("field_policies", "phone: nobody", "“phone: nobody”: behind the field stands one of"),
+        ("field_policies", "phone: ask\nphone: source", "“phone” stands there twice."),
+        ("match_fields", "Email\nEmail", "A field stands there twice."),
+        ("unresolved", "AccountId: hope", "one of wait, blank, drop, keep, reject."),
+        ("equality", "Email: nearly", "unknown rule “nearly”"),
+        ("equality", ": case", "write the field, a colon and rules parted by commas."),
+    ],
+)
+def test_a_line_that_makes_no_sense_is_named_and_kept(boss: Client, field: str, written: str, said: str) -> None:
+    chosen = factories.project_object(factories.project(mirror=False), "Account")
+    answer = boss.post(
+        reverse("admin:projects_projectobject_change", args=[chosen.pk]), object_entry(**{field: written})
+    )
+    shown = answer.content.decode()
+    assert answer.status_code == 200
+    assert said in shown
+    assert f"{written}</textarea>" in shown
