@@ -141,13 +141,13 @@ def _adopt(project: Project, entities: Sequence[str], model: str) -> list[Projec
 
 
 def _lines(project: Project, last: Any, outcomes: Sequence[str]) -> list[ObjectLine]:
-    """Every object, with the counts of the newest run that has steps."""
-    sums = {name: Sum(f"chunks__{name}", default=0) for name in outcomes}
-    steps = (
-        {step.object_id: step for step in last.steps.annotate(**{f"all_{k}": v for k, v in sums.items()})}
-        if last
-        else {}
-    )
+    """Every object, with the counts of the newest run that has steps.
+
+    A delta has two steps of an object that mirrors deletions: the later one only deletes and is not shown.
+    """
+    sums = {f"all_{name}": Sum(f"chunks__{name}", default=0) for name in outcomes}
+    counted = last.steps.annotate(**sums).order_by("-position") if last else ()
+    steps = {step.object_id: step for step in counted}
     return [
         _line(chosen, steps.get(chosen.pk), outcomes)
         for chosen in project.project_objects.annotate(rules=Count("fields"))

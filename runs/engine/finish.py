@@ -49,17 +49,18 @@ def _loaded(run_id: int, extras: int) -> Verdict:
     troubles = [
         f"{total['rejected']:,} rejected" if total["rejected"] else "",
         f"{total['deferred']:,} waiting for a parent" if total["deferred"] else "",
+        f"{total['conflicts']:,} in conflict" if total["conflicts"] else "",
         f"{total['wrong']:,} differences found on reading back" if total["wrong"] else "",
         f"{extras:,} records in the target that nobody tracks" if extras else "",
     ]
     named = ", ".join(trouble for trouble in troubles if trouble)
     if named:
         return RunState.COMPLETED_WITH_ERRORS, f"{total['records']:,} records done; {named}.", EventLevel.WARNING
-    return (
-        RunState.COMPLETED,
-        f"All {total['records']:,} records are in the target and read back equal.",
-        EventLevel.INFO,
-    )
+    if total["deleted"]:
+        done = f"All {total['records']:,} records are done; {total['deleted']:,} deleted."
+    else:
+        done = f"All {total['records']:,} records are in the target and read back equal."
+    return RunState.COMPLETED, done, EventLevel.INFO
 
 
 def _undone(run_id: int, _extras: int) -> Verdict:

@@ -11,7 +11,7 @@ from django.test import Client
 from django.urls import reverse
 
 from projects import services as projects
-from projects.models import OnConflict, Project, ProjectObject
+from projects.models import OnConflict, OnDelete, Project, ProjectObject
 from projects.services import ProjectInvalid
 from runs import ledger, previews, services
 from runs.choices import RecordState, RunKind, RunState
@@ -278,7 +278,12 @@ def test_a_conflict_of_a_load_is_counted_and_listed(loaded: Run, boss: Client, w
     shown = text(boss, page_of(run))
     chosen = project_object(loaded, "Contact")
     assert f"?object={chosen.pk}&amp;state=conflict" in shown
-    assert "the edit is kept" in text(boss, reverse("records:page", args=[loaded.project_id, chosen.pk]) + "?id=C2")
+    assert run.reason == "9 records done; 1 in conflict."
+    listed = reverse("admin:runs_conflict_list", args=[loaded.project_id])
+    assert listed not in shown  # one needs the permission to see conflicts
+    assert listed in text(signed_in(*VIEW, "runs.view_conflict"), page_of(run))
+    record = text(boss, reverse("records:page", args=[loaded.project_id, chosen.pk]) + "?id=C2")
+    assert "Changed in the source and edited in the target since we wrote it: name." in record
 
 
 def test_a_record_is_looked_up_while_a_rollback_has_it_in_hand(loaded: Run, boss: Client) -> None:
@@ -375,7 +380,7 @@ def test_changes_are_brought_after_saying_from_when_on(loaded: Run, boss: Client
     assert "read in full each time" in words
     address = of_project(loaded.project, "delta")
     words = plain(text(boss, address))
-    assert "Contact → contact changes since 20 Nov 2026, 13:45 UTC; edits in the target are kept" in words
+    assert "Contact → contact changes since 20 Nov 2026, 13:45 UTC; where both sides changed" in words
     assert "Account → account in full" in words
     boss.post(address)
     run = Run.objects.get(kind=RunKind.DELTA)
@@ -407,7 +412,7 @@ def test_mapping_experts_decide_who_wins(world: World, project: Project) -> None
     world.add(schema("Account", "Name"))
     chosen = factories.project_object(project, "Account")
     address = reverse("admin:projects_projectobject_change", args=[chosen.pk])
-    given = {"position": 0, "where": "", "enabled": "on", "on_conflict": OnConflict.SOURCE}
+    given = {"position": 0, "where": "", "enabled": "on", "on_conflict": OnConflict.SOURCE, "on_delete": "ignore"}
     assert signed_in(*VIEW).post(address, given).status_code == 403
     expert = signed_in(*VIEW, "projects.view_projectobject", "projects.change_projectobject")
     assert expert.post(address, given).status_code == 302
@@ -461,3 +466,21 @@ def test_a_record_is_taken_back_from_its_page(loaded: Run, boss: Client) -> None
         boss, f"{reverse('admin:runs_run_rollback_records', args=[loaded.project_id])}?object={contact.pk}&id=C1"
     )
     assert "Take these records out of" in shown
+
+
+def test_the_ids_of_a_part_stand_in_its_form(loaded: Run, boss: Client) -> None:
+    shown = text(boss, page_of(loaded, "rollback") + "?id=C1&id=C3")
+    assert ">C1\nC3\n</textarea>" in shown
+    assert "{{" not in shown
+
+
+def test_the_project_shows_what_a_delta_brought_not_only_what_it_deleted(
+    loaded: Run, boss: Client, world: World
+) -> None:
+    contact = project_object(loaded, "Contact")
+    ProjectObject.objects.filter(pk=contact.pk).update(on_delete=OnDelete.MIRROR)
+    world.records["Contact"] = [row for row in world.records["Contact"] if row["Id"] != "C4"]
+    drive(services.start_delta(loaded.project))
+    words = plain(text(boss, reverse("admin:projects_project_change", args=[loaded.project_id])))
+    assert "deletions are mirrored 4 0 0 4 0 0 0 0" in words
+    assert Run.objects.latest("pk").reason == "All 9 records are done; 1 deleted."
