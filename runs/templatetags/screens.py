@@ -5,8 +5,10 @@ from datetime import datetime
 from typing import Any
 
 from django import template
+from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.timesince import timesince
 
 from connectors.errors import SettingsInvalid
 from projects.estimate import Range
@@ -61,6 +63,8 @@ TRYING_LABELS: Mapping[str, str] = {
     "updated": "Would be updated",
     "deferred": "Would wait",
     "rejected": "Would be refused",
+    "skipped": "Would be skipped",
+    "unchanged": "Would stay as they are",
     "conflicts": "Would be conflicts",
     "loaded": "Tried out",
     "verified": "done",
@@ -104,6 +108,13 @@ def duration(seconds: float | None) -> str:
     if whole < DAY:
         return _two(whole, HOUR, "h", MINUTE, "min")
     return _two(whole, DAY, "d", HOUR, "h")
+
+
+@register.filter
+def ago(moment: datetime) -> str:
+    """“just now” within the first minute, then “3 hours, 5 minutes ago”."""
+    passed = timezone.now() - moment
+    return "just now" if passed.total_seconds() < MINUTE else f"{timesince(moment)} ago"
 
 
 @register.filter
