@@ -25,6 +25,7 @@ from connectors.types import (
     EntitySchema,
     Identity,
     Inventory,
+    Owner,
     Page,
     Setting,
     Way,
@@ -72,6 +73,10 @@ class Connector(ABC):
         few requests."""
         del entities
         return Inventory()
+
+    def owners(self) -> tuple[Owner, ...]:
+        """Who may own records, active or not; only where the capabilities say ``lists_owners``."""
+        return ()
 
     @classmethod
     def start_consent(cls, context: Context, redirect_uri: str) -> Consent:

@@ -130,7 +130,7 @@ class Capabilities:
     rate budget where the vendor publishes no better figure (0 means no limit of its own). ``writers`` is how many
     workers a run has places for where it writes here. ``files`` says
     that it works on files a person uploads, ``filters`` that ``Source.narrow`` is understood,
-    ``reads_ids`` that ``Source.read_ids`` is. ``alters`` lists what
+    ``reads_ids`` that ``Source.read_ids`` is, ``lists_owners`` that ``owners`` is. ``alters`` lists what
     the target changes in values by itself; where it ``keeps_references`` no reference can point at nothing.
     """
 
@@ -145,6 +145,7 @@ class Capabilities:
     files: bool = False
     filters: bool = False
     reads_ids: bool = False
+    lists_owners: bool = False
     asked_by: Asking = Asking.NONE
     finds: bool = False
     lock_codes: frozenset[str] = frozenset()
@@ -334,6 +335,25 @@ class Deletion:
 
     source_id: str
     at: datetime | None = None
+
+
+class OwnerKind(StrEnum):
+    USER = "user"
+    QUEUE = "queue"
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Somebody who may own records of a system. ``handles`` are names that are likely the same in another system
+    (log-in, federation id, e-mail; a queue's developer name), by place and the most telling first; ``connected`` marks
+    the user we are."""
+
+    id: str
+    kind: OwnerKind
+    name: str
+    handles: tuple[str, ...] = ()
+    active: bool = True
+    connected: bool = False
 
 
 class Outcome(StrEnum):

@@ -26,6 +26,7 @@ from projects.blueprints.blueprint import Blueprint
 from projects.definitions import schema_from_json
 from projects.discovery import Held, Known
 from projects.models import Project, ProjectObject
+from projects.owners import Standing
 from projects.pages import Crumb, crumb, page
 from projects.readiness import Check, Fit, Preview, Sides
 from projects.selections import Mode, Selection, SelectionInvalid
@@ -354,7 +355,7 @@ class Reviewed:
 @require_GET
 def review(request: HttpRequest, project_id: int) -> HttpResponse:
     project = _project(request, project_id)
-    lines, unread, trouble = _reviewed(project)
+    lines, unread, owners, trouble = _reviewed(project)
     counts = [line.preview.count for line in lines]
     return page(
         request,
@@ -367,6 +368,7 @@ def review(request: HttpRequest, project_id: int) -> HttpResponse:
         unread=unread,
         trouble=trouble,
         owners_stay=any(line.fit.owners_stay for line in lines),
+        owners=owners,
         total=sum(count or 0 for count in counts),
         uncounted=None in counts,
         ready=bool(lines) and not trouble and all(line.good for line in lines),
@@ -375,11 +377,12 @@ def review(request: HttpRequest, project_id: int) -> HttpResponse:
     )
 
 
-def _reviewed(project: Project) -> tuple[list[Reviewed], Sequence[str], str]:
-    """The objects, what of the target's automation could not be seen, and why there is no review at all."""
+def _reviewed(project: Project) -> tuple[list[Reviewed], Sequence[str], Standing | None, str]:
+    """The objects, what of the target's automation could not be seen, how the map of owners stands, and why there is
+    no review at all."""
     objects = list(project.project_objects.filter(enabled=True).select_related("project__source", "project__target"))
     if not objects:
-        return [], (), "No object is chosen yet: go back to objects and records."
+        return [], (), None, "No object is chosen yet: go back to objects and records."
     try:
         with _both(project) as sides:
             services.narrow(project, sides.source)
@@ -388,9 +391,10 @@ def _reviewed(project: Project) -> tuple[list[Reviewed], Sequence[str], str]:
                 known = discovery.take_inventory(project.target, sides.target)
             entities = [each.source_entity for each in objects]
             fits = readiness.fits(sides, entities, entities)
-            return [_review(each, fits[each.source_entity], sides, known) for each in objects], known.unread, ""
+            lines = [_review(each, fits[each.source_entity], sides, known) for each in objects]
+            return lines, known.unread, readiness.owners_standing(sides), ""
     except REFUSALS as error:
-        return [], (), str(error)
+        return [], (), None, str(error)
 
 
 def _review(chosen: ProjectObject, fit: Fit, sides: Sides, known: Known) -> Reviewed:

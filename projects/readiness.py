@@ -10,10 +10,11 @@ from connectors.errors import ConnectorError
 from connectors.types import EntitySchema
 from orgs import services as orgs
 from orgs.models import Org, OrgStatus
-from projects import discovery, services
+from projects import discovery, owners, services
 from projects.differences import Compared, Verdict, compare
 from projects.mapping.compiler import compile_mapping
 from projects.models import Project, ProjectObject
+from projects.owners import Standing
 from projects.services import ProjectInvalid
 from projects.twins import twin
 
@@ -105,20 +106,23 @@ class Sides:
 
 def fits(sides: Sides, entities: Iterable[str], moved: Iterable[str]) -> Mapping[str, Fit]:
     """How these entities of the source fit the target, where all of ``moved`` move. Raises connector errors."""
+    people = services.maps_people(sides.source, sides.target)
     found: dict[str, Fit] = {}
     for name in entities:
         here, there = sides.described(name)
-        found[name] = fit_of(compare(here, there), here, there, set(moved))
+        found[name] = fit_of(compare(here, there), here, there, set(moved), people=people)
     return found
 
 
-def fit_of(compared: Compared, here: EntitySchema, there: EntitySchema | None, moved: set[str]) -> Fit:
+def fit_of(
+    compared: Compared, here: EntitySchema, there: EntitySchema | None, moved: set[str], *, people: bool = False
+) -> Fit:
     """The verdict of a comparison, and what else an object needs to move: an external id in the target."""
     fit = Fit(compared.source, compared.label, compared.target, compared.verdict, compared.reasons)
     if there is None:
         return fit
     try:
-        behind = services.left_behind(here, there, moved)
+        behind = services.left_behind(here, there, moved, people=people)
     except ProjectInvalid as error:
         return replace(fit, verdict=Verdict.NOT_COMPATIBLE, reasons=(str(error), *fit.reasons))
     writable = {info.name for info in here.fields if info.writable}
@@ -129,6 +133,14 @@ def fit_of(compared: Compared, here: EntitySchema, there: EntitySchema | None, m
         verdict=Verdict.LOSS if told and fit.verdict is Verdict.COMPATIBLE else fit.verdict,
         reasons=(*fit.reasons, *told),
     )
+
+
+def owners_standing(sides: Sides) -> Standing | None:
+    """How the project's map of owners stands beside both orgs now; None where it has none. Raises connector errors."""
+    entries = services.value_maps(sides.project).get(owners.OWNERS)
+    if entries is None or not services.maps_people(sides.source, sides.target):
+        return None
+    return owners.standing(entries, sides.source.owners(), sides.target.owners())
 
 
 # --- Records --------------------------------------------------------------------------------------------------

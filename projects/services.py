@@ -10,11 +10,11 @@ from connectors.base import Connector, Source, Target
 from connectors.errors import SettingsInvalid
 from connectors.types import Condition, EntitySchema
 from orgs.models import Customer, Org
-from projects import selections, twins
+from projects import owners, selections, twins
 from projects.blueprints.blueprint import Blueprint
 from projects.definitions import schema_to_json
 from projects.mapping import codec, derive, library
-from projects.mapping.specification import FieldRule, Formula, ObjectMapping
+from projects.mapping.specification import FieldRule, Formula, Mapped, ObjectMapping
 from projects.models import FieldMapping, ObjectDefinition, OnConflict, OnDelete, Project, ProjectObject
 from projects.selections import Mode, Selection, SelectionInvalid
 
@@ -119,16 +119,39 @@ def adopt_like(
     lacks an entity or its external id. References to entities that are not moved along stay behind and are told.
     """
     there = tuple(info.name for info in target.entities())
+    people = maps_people(source, target)
     pairs = [(name, twins.twin(name, there)) for name in entities]
     lacking = [name for name, other in pairs if other is None]
     if lacking:
         raise ProjectInvalid(f"{project.target} has no {' and no '.join(lacking)}; create it there, or leave it out.")
     found = [
-        _likeness(source.describe(name), target.describe(other), key, set(entities)) for name, other in pairs if other
+        _likeness(source.describe(name), target.describe(other), set(entities), key=key, people=people)
+        for name, other in pairs
+        if other
     ]
+    known = _known_people(source, target, [mapping for mapping, _ in found])
     with transaction.atomic():
+        for name, entries in known.items():
+            kept, _ = project.value_maps.get_or_create(name=name)
+            kept.entries = owners.completed(kept.entries, entries)
+            kept.save(update_fields=["entries"])
         chosen = [save_mapping(project, mapping, place) for place, (mapping, _) in enumerate(found)]
     return chosen, [left for _, left in found]
+
+
+def maps_people(source: Connector, target: Connector) -> bool:
+    """Whether owners and other users can be matched: both systems say whom they have."""
+    return source.capabilities.lists_owners and target.capabilities.lists_owners
+
+
+def _known_people(
+    source: Source, target: Target, mappings: Sequence[ObjectMapping]
+) -> Mapping[str, Mapping[str, str | None]]:
+    """The entries of the maps these mappings need. Asks both systems, unless none is needed."""
+    rules = [each.rule for mapping in mappings for each in mapping.to_target]
+    needed = {rule.name for rule in rules if isinstance(rule, Mapped)} & {owners.OWNERS, owners.USERS}
+    found = owners.pairs(source.owners(), target.owners()) if needed else {}
+    return {name: found[name] for name in needed}
 
 
 def choose_like(
@@ -177,13 +200,17 @@ EXTERNAL_IDS = ("tc9_edc__External_ID_Data_Creation__c", "External_Id__c")
 """Names by which orgs know our external id, with any namespace or none, the likeliest first."""
 
 
-def left_behind(source: EntitySchema, target: EntitySchema, moved: set[str]) -> tuple[str, ...]:
+def left_behind(
+    source: EntitySchema, target: EntitySchema, moved: set[str], *, people: bool = False
+) -> tuple[str, ...]:
     """What of an entity does not travel, in sentences. Raises ProjectInvalid where its records could not be found
     again in the target."""
-    return _likeness(source, target, "", moved)[1].sentences
+    return _likeness(source, target, moved, key="", people=people)[1].sentences
 
 
-def _likeness(source: EntitySchema, target: EntitySchema, key: str, moved: set[str]) -> tuple[ObjectMapping, Left]:
+def _likeness(
+    source: EntitySchema, target: EntitySchema, moved: set[str], *, key: str, people: bool
+) -> tuple[ObjectMapping, Left]:
     name = source.entity.name
     chosen = external_id(target, key)
     if not chosen:
@@ -191,13 +218,17 @@ def _likeness(source: EntitySchema, target: EntitySchema, key: str, moved: set[s
             f"{name} has no unique external-id field in the target by which its records could be found again; "
             "create one there, then choose the object again."
         )
+    matched = owners.owner_fields(source, twins.field_twins(source, target), target) if people else {}
     apart = {
         field.name: f"{field.name} points at {', '.join(field.references)}, which is not moved along."
         for field in source.fields
-        if field.references and field.references != (twins.RECORD_TYPE,) and not moved & set(field.references)
+        if field.references
+        and field.references != (twins.RECORD_TYPE,)
+        and not moved & set(field.references)
+        and field.name not in matched
     }
     within = replace(source, fields=tuple(field for field in source.fields if field.name not in apart))
-    like = twins.alike(within, target, key=chosen)
+    like = twins.alike(within, target, key=chosen, people=people)
     told = (
         *apart.values(),
         *(f"{field} does not exist in the target." for field in like.without_twin),

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from connectors.types import EntitySchema, FieldInfo, RecordType
+from projects import owners
 from projects.mapping import derive
 from projects.mapping.derive import Likeness
 from projects.mapping.specification import Field, FieldRule, Mapped, Unknown
@@ -41,13 +42,15 @@ def field_twins(source: EntitySchema, target: EntitySchema) -> dict[str, str]:
     return {name: found[name] for name in source.names if name in found}
 
 
-def alike(source: EntitySchema, target: EntitySchema, *, key: str) -> Likeness:
-    """``derive.like`` between schemas whose names may differ by namespaces; record types are matched by name."""
+def alike(source: EntitySchema, target: EntitySchema, *, key: str, people: bool = False) -> Likeness:
+    """``derive.like`` between schemas whose names may differ by namespaces; record types are matched by name, and
+    users and queues by the project's maps where ``people`` says that it has them."""
     twins = {name: other for name, other in field_twins(source, target).items() if other != key}
     back = {other: name for name, other in twins.items()}
     renamed = EntitySchema(target.entity, tuple(_renamed(info, back) for info in target.fields))
     kinds = {info.name for info in source.fields if info.references == (RECORD_TYPE,)}
-    plain = EntitySchema(source.entity, tuple(_without(source.fields, {*kinds, *_twins_of(source, key)})))
+    owned = owners.owner_fields(source, twins, target) if people else {}
+    plain = EntitySchema(source.entity, tuple(_without(source.fields, {*kinds, *owned, *_twins_of(source, key)})))
     like = derive.like(plain, renamed, key=key)
     rules = [replace(rule, target=twins.get(rule.target, rule.target)) for rule in like.mapping.to_target]
     if source.record_types and target.record_types:
@@ -55,6 +58,7 @@ def alike(source: EntitySchema, target: EntitySchema, *, key: str) -> Likeness:
             FieldRule(twins[name], _by_name(name, source.record_types, target.record_types))
             for name in sorted(kinds & twins.keys())
         )
+    rules.extend(owners.rule(name, other) for name, other in owned.items())
     return replace(like, mapping=replace(like.mapping, to_target=tuple(rules)))
 
 

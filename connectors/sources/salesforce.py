@@ -10,7 +10,13 @@ from datetime import datetime
 import polars as pl
 
 from connectors.base import Source
-from connectors.clients import salesforce_inventory, salesforce_schema, salesforce_selection, salesforce_soql
+from connectors.clients import (
+    salesforce_inventory,
+    salesforce_owners,
+    salesforce_schema,
+    salesforce_selection,
+    salesforce_soql,
+)
 from connectors.clients.salesforce_deletions import deletions
 from connectors.clients.salesforce_query import PAGE_SIZE, SalesforceQuery
 from connectors.clients.salesforce_schema import SObject
@@ -27,6 +33,7 @@ from connectors.types import (
     EntitySchema,
     Identity,
     Inventory,
+    Owner,
     Page,
 )
 
@@ -45,6 +52,7 @@ class SalesforceSource(SalesforceWays, Source):
         deletes=True,
         filters=True,
         reads_ids=True,
+        lists_owners=True,
         page_size=PAGE_SIZE,
         concurrency=5,
     )
@@ -71,6 +79,9 @@ class SalesforceSource(SalesforceWays, Source):
     def describe_if_changed(self, entity: str, stamp: str) -> tuple[EntitySchema | None, str]:
         described = salesforce_schema.describe_if_changed(self._session, entity, stamp)
         return (described.schema, described.stamp) if described else (None, stamp)
+
+    def owners(self) -> tuple[Owner, ...]:
+        return salesforce_owners.owners(self._session)
 
     def inventory(self, entities: Sequence[str]) -> Inventory:
         return salesforce_inventory.take(self._session, entities)

@@ -16,6 +16,7 @@ from connectors.clients import (
     salesforce_inventory,
     salesforce_lookup,
     salesforce_match,
+    salesforce_owners,
     salesforce_rehearsal,
     salesforce_schema,
     salesforce_write,
@@ -34,6 +35,7 @@ from connectors.types import (
     EntitySchema,
     Identity,
     Inventory,
+    Owner,
     WriteResult,
 )
 
@@ -52,6 +54,7 @@ class SalesforceTarget(SalesforceWays, Target):
         asked_by=Asking.BOTH,
         finds=True,
         locks_parents=True,
+        lists_owners=True,
         page_size=PAGE_SIZE,
         concurrency=5,
         # Saves lock the parents of what they write; and two of a developer org's five stay free for its people.
@@ -85,6 +88,9 @@ class SalesforceTarget(SalesforceWays, Target):
     def describe_if_changed(self, entity: str, stamp: str) -> tuple[EntitySchema | None, str]:
         described = salesforce_schema.describe_if_changed(self._session, entity, stamp)
         return (_as_target(described), described.stamp) if described else (None, stamp)
+
+    def owners(self) -> tuple[Owner, ...]:
+        return salesforce_owners.owners(self._session)
 
     def inventory(self, entities: Sequence[str]) -> Inventory:
         return salesforce_inventory.take(self._session, entities)

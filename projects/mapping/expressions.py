@@ -11,8 +11,10 @@ from dataclasses import dataclass, replace
 import polars as pl
 
 from projects.mapping import formula, json_text
+from projects.mapping.conversion import Severity
 from projects.mapping.problems import RuleInvalid
 from projects.mapping.specification import (
+    ANY_OTHER,
     Address,
     Constant,
     Default,
@@ -37,6 +39,7 @@ class RuleFault:
     when: pl.Expr
     value: pl.Expr
     message: str
+    severity: Severity = Severity.ERROR
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,12 +176,24 @@ def _mapped(rule: Mapped, scope: Scope) -> Compiled:
             return Compiled(pl.when(listed).then(found).otherwise(of.expr), of.fields, of.faults)
         case Unknown.BLANK:
             return Compiled(found, of.fields, of.faults)
+        case Unknown.NOTE:
+            return _with_note(rule, of, found, other=dict(zip(keys, values, strict=True)).get(ANY_OTHER))
         case Unknown.REJECT:
             where = f"the value map “{rule.name}”" if rule.name else "the value map of this field"
             message = f"“{{}}” is not listed in {where}. Add it there, or correct the value."
             # Blank text inside a value counts as blank, as everywhere in a look-up.
             unknown = RuleFault("unknown_value", (looked_up != "") & ~listed, of.expr, message)
             return Compiled(found, of.fields, (*of.faults, unknown))
+
+
+def _with_note(rule: Mapped, of: Compiled, found: pl.Expr, *, other: str | None) -> Compiled:
+    is_filled = _normal(of.expr) != ""
+    lacks = is_filled & found.is_null()
+    instead = f"the entry “{ANY_OTHER}” stands in" if other else "the field stays as it is"
+    message = f"“{{}}” has no value in the value map “{rule.name}”; {instead}."
+    note = RuleFault("no_counterpart", lacks, of.expr, message, Severity.NOTE)
+    value = pl.when(is_filled).then(pl.coalesce(found, pl.lit(other, dtype=pl.String)))
+    return Compiled(value, of.fields, (*of.faults, note))
 
 
 def _entries(rule: Mapped, scope: Scope) -> tuple[pl.Series, pl.Series]:
@@ -188,7 +203,7 @@ def _entries(rule: Mapped, scope: Scope) -> tuple[pl.Series, pl.Series]:
     if rule.name and rule.name not in scope.value_maps:
         raise RuleInvalid(f"There is no value map “{rule.name}” in this project.")
     entries = scope.value_maps[rule.name] if rule.name else rule.entries
-    if not entries:
+    if not entries and rule.unknown is not Unknown.NOTE:
         raise RuleInvalid("The value map lists no values.")
     table = pl.DataFrame(
         {"key": list(entries), "value": [value or None for value in entries.values()]},

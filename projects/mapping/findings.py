@@ -31,7 +31,7 @@ def told(frame: pl.DataFrame, field: str, faults: Sequence[Fault]) -> pl.DataFra
 def rule_fault(frame: pl.DataFrame, field: str, fault: RuleFault) -> pl.DataFrame:
     """The findings of a rule's fault over the records ``frame`` that it was found to hold for."""
     hit = frame.select(ROW, SOURCE_ID, fault.value.alias(TEXT))
-    return _finding(hit, field, Fault(fault.rule, pl.lit(value=True), fault.message))
+    return _finding(hit, field, Fault(fault.rule, pl.lit(value=True), fault.message, fault.severity))
 
 
 def conversion_faults(frame: pl.DataFrame, field: str, conversion: Conversion) -> pl.DataFrame:

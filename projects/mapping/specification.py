@@ -19,6 +19,12 @@ class Unknown(StrEnum):
     REJECT = "reject"
     KEEP = "keep"
     BLANK = "blank"
+    NOTE = "note"
+    """The map's entry ``*``, or blank without one, with a note on the record; also where the map lists it blank."""
+
+
+ANY_OTHER = "*"
+"""The entry of a value map that ``Unknown.NOTE`` takes for what has no value of its own."""
 
 
 @dataclass(frozen=True, slots=True)

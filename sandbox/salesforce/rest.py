@@ -69,11 +69,13 @@ def asked_of(call: Call) -> Asked:
     return Asked("allowsave=true" in alerts, "" if rule.upper() == "FALSE" else rule)
 
 
-def resources(_: Services, call: Call) -> Response:
+def resources(services: Services, call: Call) -> Response:
     """``GET /services/data/vXX.X``: what there is."""
     path = f"/services/data/v{call.version}/"
     names = ("sobjects", "query", "queryAll", "limits", "jobs", "composite")
-    return as_json({name: path + name for name in names})
+    org = services.org
+    identity = f"https://login.salesforce.com/id/{org.org_id}/{org.user_id}"
+    return as_json({**{name: path + name for name in names}, "identity": identity})
 
 
 def query(services: Services, call: Call) -> Response:

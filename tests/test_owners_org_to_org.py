@@ -1,0 +1,69 @@
+"""Owners between two simulated orgs: matched people keep their records, the others' go to the user we write as."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from migration_factory.rehearsal import erase, make_org, salesforce_reach
+from orgs import services as orgs
+from orgs.models import Customer, Role
+from projects import readiness
+from projects import services as projects
+from projects.readiness import Sides
+from runs import drivers, services
+from runs.choices import RunState
+from runs.models import Finding, Run
+from sandbox.salesforce.running import Running
+from tests.connectors.payroll_org import KEY, RULE, payroll_org, records_of
+
+pytestmark = [pytest.mark.processes, pytest.mark.django_db(transaction=True)]
+
+
+@pytest.fixture
+def both(tmp_path: Path, settings: Any) -> Iterator[tuple[Running, Running]]:
+    settings.MF_ALLOWED_NETWORKS = ("127.0.0.0/8",)
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    with payroll_org(tmp_path / "a") as source, payroll_org(tmp_path / "b") as target:
+        yield source, target
+
+
+def person(org: Running, login: str, *, active: bool = True) -> str:
+    name = login.partition("@")[0].title()
+    [key] = org.control.upsert("User", [{"Username": login, "LastName": name, "Name": name, "IsActive": active}])
+    return key
+
+
+def test_owners_move_with_their_records(both: tuple[Running, Running]) -> None:
+    source, target = both
+    ann, bob, cy = (person(source, f"{name}@acme.com") for name in ("ann", "bob", "cy"))
+    person(target, "zoe@acme.com")  # so that the ids of the two orgs differ
+    there = person(target, "ann@acme.com.uat")
+    person(target, "bob@acme.com.uat", active=False)
+    [here] = source.control.upsert("Group", [{"Name": "Pay", "DeveloperName": "Payroll", "Type": "Queue"}])
+    [queue] = target.control.upsert("Group", [{"Name": "Lohn", "DeveloperName": "Payroll", "Type": "Queue"}])
+    source.control.upsert(RULE, [{"Name": f"Of {each}", "OwnerId": each} for each in (ann, bob, cy, here)])
+
+    customer = Customer.objects.create(name="Owners", slug="owners")
+    from_org = make_org(customer, "Source", Role.SOURCE, salesforce_reach(source.ready))
+    to_org = make_org(customer, "Target", Role.TARGET, salesforce_reach(target.ready))
+    project = projects.create_project(customer, "Move", source=from_org, target=to_org)
+    with orgs.open_source(from_org) as reader, orgs.open_target(to_org) as writer:
+        _, [left] = projects.adopt_like(project, reader, writer, [RULE], key=KEY)
+        standing = readiness.owners_standing(Sides.of(project, reader, writer))
+    assert not [each for each in left.sentences if each.startswith("OwnerId")]
+    assert standing is not None
+    assert set(standing.unmapped) == {"Bob", "Cy"}
+    assert not standing.inactive
+
+    run = services.start_run(project)
+    drivers.drive_here(run.pk)
+    assert Run.objects.get(pk=run.pk).state == RunState.COMPLETED
+    me = target.ready.user_id
+    owned = {row["Name"]: row["OwnerId"] for row in records_of(target, RULE, "Name", "OwnerId")}
+    assert owned == {f"Of {ann}": there, f"Of {bob}": me, f"Of {cy}": me, f"Of {here}": queue}
+    notes = Finding.objects.filter(rule="no_counterpart")
+    assert notes.count() == 2
+    erase(customer)
