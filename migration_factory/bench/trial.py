@@ -42,7 +42,9 @@ Trial = Callable[[Size], Sequence[Figure]]
 TRIALS: Mapping[str, str] = {
     "again": "migration_factory.bench.later:measure",
     "crowd": "migration_factory.bench.crowd:measure",
+    "org-to-org": "migration_factory.bench.org_to_org:measure",
     "pages": "migration_factory.bench.pages:measure",
+    "rest": "migration_factory.bench.rest:measure",
 }
 """Name → where its function ``(Size) -> figures`` is; beside them there is ``load``, the contest of ``contest``."""
 
