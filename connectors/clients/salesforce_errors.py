@@ -38,6 +38,10 @@ class BulkUnsupported(ContractChanged):
     """The Bulk API does not serve this object: ask by REST query instead."""
 
 
+class PlaceDropped(ContractChanged):
+    """Salesforce no longer knows the link to the next page: ask anew behind the last record."""
+
+
 class BodyRefused(ContractChanged):
     """Salesforce could not read the body of a request: one odd value spoils it for all records in it."""
 
@@ -82,7 +86,7 @@ CODES: Mapping[str, Rule] = {
     "MALFORMED_QUERY": _QUERY,
     "INVALID_QUERY_FILTER_OPERATOR": _QUERY,
     "QUERY_TOO_COMPLICATED": _QUERY,
-    "INVALID_QUERY_LOCATOR": Rule(ContractChanged, "has dropped the place where reading stopped"),
+    "INVALID_QUERY_LOCATOR": Rule(PlaceDropped, "has dropped the place where reading stopped"),
     "EXCEEDED_ID_LIMIT": Rule(TooManyIds, "has too many ids for one answer"),
     "INVALIDENTITY": Rule(BulkUnsupported, "does not serve this object by its Bulk API"),
     "JSON_PARSER_ERROR": Rule(BodyRefused, "could not read the records we sent"),

@@ -17,7 +17,7 @@ import polars as pl
 
 from connectors.answers import Answer
 from connectors.clients import salesforce_soql as soql
-from connectors.clients.salesforce_errors import BulkUnsupported
+from connectors.clients.salesforce_errors import BulkUnsupported, PlaceDropped
 from connectors.clients.salesforce_session import SalesforceSession
 from connectors.errors import ContractChanged, NotFound, SettingsInvalid, Unavailable
 from connectors.pagination import Batch, KeysetPagination, MoreFlag, NextLink, batch_from, follow
@@ -94,26 +94,40 @@ class SalesforceQuery:
             yield from self.rest_pages(None)
 
     def rest_pages(self, cursor: Cursor | None) -> Iterator[Page]:
-        """Pages by REST, in the order of Id."""
+        """Pages by REST, in the order of Id.
+
+        Within one reading Salesforce's own links are followed, so that it need not run the query anew for each page;
+        where it has dropped its place, and in another process, the query goes on behind the last Id.
+        """
+        batches = self._linked(cursor)
 
         def fetch(position: Cursor | None) -> Batch:
-            beyond = [] if position is None else [soql.condition("Id", ">", str(position["after"]))]
-            text = soql.select(self._fields, self._entity, [*self._where, *beyond], order_by="Id")
-            return self._filled_batch(text)
+            nonlocal batches
+            try:
+                found = next(batches, None)
+            except PlaceDropped:
+                found = None
+            if found is None:
+                batches = self._linked(position)
+                found = next(batches)
+            return found
 
         for batch, behind in follow(_KEYSET, fetch, cursor):
             yield Page(self._normal(records_to_frame(batch.records, self._fields)), behind)
 
-    def _filled_batch(self, text: str) -> Batch:
-        """A query's first page with records, following Salesforce's own link over empty ones."""
+    def _linked(self, position: Cursor | None) -> Iterator[Batch]:
+        """The pages of one query, those without records left out unless nothing comes after them."""
+        beyond = [] if position is None else [soql.condition("Id", ">", str(position["after"]))]
+        text = soql.select(self._fields, self._entity, [*self._where, *beyond], order_by="Id")
 
         def fetch(link: Cursor | None) -> Batch:
             if link is None:
                 return batch_from(self._session.query(text, resource=self._resource), ("records",))
             return batch_from(self._get(str(link["link"])), ("records",))
 
-        batches = (batch for batch, _ in follow(NextLink(("nextRecordsUrl",)), fetch))
-        return next(batch for batch in batches if batch.records or batch.body.get("nextRecordsUrl") is None)
+        for batch, behind in follow(NextLink(("nextRecordsUrl",)), fetch):
+            if batch.records or behind is None:
+                yield batch
 
     @property
     def is_long(self) -> bool:

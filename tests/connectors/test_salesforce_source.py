@@ -398,15 +398,30 @@ def test_fields_nobody_knows_are_named() -> None:
 # --- REST ----------------------------------------------------------------------------------------------------
 
 
-def test_rest_goes_on_behind_the_last_id() -> None:
-    source, script = source_of(
-        described(), counted(3), page("001", "002", done=False, nextRecordsUrl="/x"), page("003")
-    )
+LINK = {"nextRecordsUrl": f"{ROOT}/query/0r8-2"}
+
+
+def test_rest_follows_links_and_names_the_last_id() -> None:
+    source, script = source_of(described(), counted(3), page("001", "002", done=False, **LINK), page("003"))
     pages = list(source.read("Thing__c", ["Id"]))
     assert [found.frame["Id"].to_list() for found in pages] == [["001", "002"], ["003"]]
     assert pages[0].cursor == {"after": "002", "seen": 2}
     assert soql_of(script.requests[2]) == "SELECT Id FROM Thing__c ORDER BY Id"
-    assert soql_of(script.requests[3]) == "SELECT Id FROM Thing__c WHERE Id > '002' ORDER BY Id"
+    assert script.asked[-1] == f"GET {ROOT}/query/0r8-2"
+
+
+def test_rest_in_another_process_goes_on_behind_the_last_id() -> None:
+    source, script = source_of(described(), page("003"))
+    [found] = source.read("Thing__c", ["Id"], cursor={"after": "002", "seen": 2})
+    assert found.frame["Id"].to_list() == ["003"]
+    assert soql_of(script.requests[1]) == "SELECT Id FROM Thing__c WHERE Id > '002' ORDER BY Id"
+
+
+def test_rest_goes_on_behind_the_last_id_where_salesforce_dropped_its_place() -> None:
+    dropped = answer([{"errorCode": "INVALID_QUERY_LOCATOR", "message": "invalid query locator"}], status=400)
+    source, script = source_of(described(), counted(3), page("001", "002", done=False, **LINK), dropped, page("003"))
+    assert ids_of(source) == ["001", "002", "003"]
+    assert soql_of(script.requests[-1]) == "SELECT Id FROM Thing__c WHERE Id > '002' ORDER BY Id"
 
 
 def test_an_empty_rest_page_in_the_middle_is_followed() -> None:
