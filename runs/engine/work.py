@@ -26,6 +26,9 @@ class Work:
     lease: Lease
 
 
+READ_AHEAD = 40
+"""Chunks not loaded yet above which nobody reads for the sake of reading."""
+
 FREE = "available_at <= clock_timestamp() AND (lease_until IS NULL OR lease_until < clock_timestamp())"
 
 PLANNING = f"SELECT id FROM {RUN} WHERE id = %s AND planned_at IS NULL AND {FREE} FOR UPDATE SKIP LOCKED"
@@ -63,11 +66,13 @@ RECONCILING = (
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """How far the run is: what is not done yet, whoever may hold it."""
+    """How far the run is: what is not done yet, whoever may hold it, and how much of it somebody holds."""
 
     planned: bool
     unread: int
+    reading: int
     unloaded: int
+    loading: int
     unlinked: int
     unverified: int
 
@@ -77,7 +82,9 @@ def left(run_id: int) -> Left:
         cursor.execute(
             f"""SELECT (SELECT planned_at IS NOT NULL FROM {RUN} WHERE id = %(run)s),
                        (SELECT count(*) FROM {STEP} WHERE run_id = %(run)s AND extracted_at IS NULL),
+                       (SELECT count(*) FROM {STEP} WHERE run_id = %(run)s AND lease_until > clock_timestamp()),
                        count(*) FILTER (WHERE state IN ('staged', 'loading')),
+                       count(*) FILTER (WHERE state = 'loading' AND lease_until > clock_timestamp()),
                        count(*) FILTER (WHERE state = 'loaded' AND deferred > 0 AND relinked_at IS NULL),
                        count(*) FILTER (WHERE state = 'loaded')
                   FROM {CHUNK} WHERE run_id = %(run)s""",
@@ -89,11 +96,15 @@ def left(run_id: int) -> Left:
 def next_work(run_id: int) -> Work | None:
     """Claim the most useful free piece of the run, or None where others hold all there is.
 
-    Loading goes before reading: what is staged is one crash further from the target.
+    Loading goes before reading, since what is staged is one crash further from the target; but where others load and
+    nobody reads, reading goes first, so that the source and the target are waited for at the same time.
     """
     todo = left(run_id)
     if not todo.planned:
         return _claim(Task.PLAN, RUN, PLANNING, run_id)
+    only_loading = todo.loading and not todo.reading and todo.unloaded <= READ_AHEAD
+    if todo.unread and only_loading and (reading := _claim(Task.EXTRACT, STEP, EXTRACTING, run_id)):
+        return reading
     if todo.unread or todo.unloaded:
         return (
             _claim(Task.LOAD, CHUNK, LOADING, run_id, assign=", state = 'loading'") if todo.unloaded else None
