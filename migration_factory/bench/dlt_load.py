@@ -33,7 +33,7 @@ PLAIN_FORMATS = {"rows": "insert_values", "arrow": "csv"}
 def main(mode: str, *rest: str) -> None:
     tuned = rest[0] == "tuned"
     file, dsn, folder = rest[1:] if tuned else rest
-    os.environ.update(_settings(folder) | (_advised() if tuned else {}))
+    os.environ.update(settings(folder) | (advised() if tuned else {}))
     import dlt  # noqa: PLC0415 - reads its settings when imported
     from dlt.destinations import postgres  # noqa: PLC0415
 
@@ -53,11 +53,11 @@ def main(mode: str, *rest: str) -> None:
     sys.stdout.write(json.dumps({"seconds": seconds, "rows": rows, "version": version("dlt")}))
 
 
-def _settings(folder: str) -> dict[str, str]:
+def settings(folder: str) -> dict[str, str]:
     return {"DLT_DATA_DIR": folder, "RUNTIME__DLTHUB_TELEMETRY": "false", "RUNTIME__LOG_LEVEL": "ERROR"}
 
 
-def _advised() -> dict[str, str]:
+def advised() -> dict[str, str]:
     cores = str(os.cpu_count() or 1)
     return {
         "DATA_WRITER__BUFFER_MAX_ITEMS": str(PAGE_ROWS),

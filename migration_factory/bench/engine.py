@@ -44,7 +44,7 @@ def load(folder: Path, database: str, tenant: int, *, rows: int) -> Loaded:
     with project(folder, database, tenant) as moved:
         run = runs.start_run(moved, drivers=CREW)
         peaks = crew.drive(run, CREW)
-        return _measured(Run.objects.get(pk=run.pk), peaks, rows)
+        return measured(Run.objects.get(pk=run.pk), peaks, rows)
 
 
 @contextmanager
@@ -68,7 +68,8 @@ def project(folder: Path, database: str, tenant: int) -> Iterator[Project]:
             cursor.execute("VACUUM ANALYZE")
 
 
-def _measured(run: Run, peaks: tuple[float, ...], rows: int) -> Loaded:
+def measured(run: Run, peaks: tuple[float, ...], rows: int) -> Loaded:
+    """What a run took that was to create so many records. Raises BenchFailed where it did not, or did not prove it."""
     found = reports.figures(run)
     if not found.good or found.totals["created"] != rows or found.reconcile.records != rows:
         raise BenchFailed(f"The run did not load and prove all of {rows:,} records: {found.reason}")

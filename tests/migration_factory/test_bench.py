@@ -10,11 +10,12 @@ from django.core.management.base import CommandError
 from pytest_django import Settings
 
 from migration_factory import crew, scratch
-from migration_factory.bench import contest, engine, rivals
+from migration_factory.bench import contest, engine, rest, rivals
 from migration_factory.bench.contest import Contest
 from migration_factory.bench.data import COLUMNS, write_accounts
 from migration_factory.bench.engine import BenchFailed
 from migration_factory.bench.report import Memory, Report, Timing
+from migration_factory.bench.trial import Size
 from orgs.models import Customer
 from runs import drivers
 from runs.models import Run
@@ -118,3 +119,22 @@ def test_the_command_says_how_to_get_dlt(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(rivals, "dlt_installed", lambda: False)
     with pytest.raises(CommandError, match="make bench"):
         call_command("bench")
+
+
+def test_rest_is_judged_against_fetching_alone_and_dlt_as_it_comes() -> None:
+    found = rest.figures(100, {"fetching alone": 4.0, "engine": 5.0, "dlt": 15.0, "dlt tuned": 10.0})
+    judged = {figure.name: (figure.value, figure.met) for figure in found if figure.wanted}
+    assert judged == {"engine takes, of fetching alone": (1.25, True), "engine is as fast as dlt": (3.0, True)}
+    assert not all(figure.met for figure in rest.figures(100, {"fetching alone": 3.0, "engine": 5.0}))
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("drives_here")
+def test_the_pages_of_a_rest_api_are_moved_and_counted(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> None:
+    settings.MF_ALLOWED_NETWORKS = ("127.0.0.0/8",)
+    monkeypatch.setattr(rivals, "dlt_installed", lambda: False)
+    found = rest.measure(Size(25_000))
+    assert [figure.name for figure in found] == [
+        "2,500 records: fetching alone", "2,500 records: engine", "engine takes, of fetching alone"
+    ]  # fmt: skip
+    assert not Customer.objects.exists()

@@ -17,6 +17,7 @@ from tests.sandbox.writing import finish
         ("api_limit", 403, "REQUEST_LIMIT_EXCEEDED"),
         ("unavailable", 503, "SERVER_UNAVAILABLE"),
         ("server_error", 500, "UNKNOWN_EXCEPTION"),
+        ("not_in_bulk", 400, "INVALIDENTITY"),
     ],
 )
 def test_error_answers_a_given_number_of_times(client: Client, kind: str, status: int, code: str) -> None:
