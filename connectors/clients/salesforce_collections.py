@@ -5,7 +5,8 @@ https://developer.salesforce.com/docs/atlas.en-us.api_rest.meta/api_rest/resourc
 An answer names a record it wrote by id and does not name one it refused at all; only its place in the list would.
 We do not trust places. What was written is found by id, under its key; who was refused is known where one record
 was sent, or where all refused ones were refused alike; anyone else stays unanswered and is sent again by a way
-that tells. Every call here may be repeated: an upsert by key, an update by id and a deletion come to the same.
+that tells. Every call here may be repeated: an upsert by key, an update by id and a deletion come to the same,
+and an insert with a unique key is refused the second time.
 """
 
 from typing import Any, Final
@@ -57,8 +58,9 @@ def _call(session: SalesforceSession, sending: Sending) -> Answer:
     if sending.operation is Operation.UPSERT:
         path = session.path("composite", "sobjects", sending.entity, sending.match)
     body = {"allOrNone": False, "records": _records(sending)}
-    headers = session.options.headers(sending.entity, is_new=sending.operation is Operation.UPSERT)
-    return session.http.send("PATCH", path, json=body, headers=headers, repeatable=True)
+    headers = session.options.headers(sending.entity, is_new=sending.operation.by_key)
+    method = "POST" if sending.operation is Operation.INSERT else "PATCH"
+    return session.http.send(method, path, json=body, headers=headers, repeatable=True)
 
 
 def _records(sending: Sending) -> list[dict[str, Any]]:
@@ -111,7 +113,7 @@ def _known_ids(session: SalesforceSession, sending: Sending, done: pl.Series) ->
     """``ref`` and ``target_id`` of the records sent, where any was written."""
     if done.is_empty():
         return pl.DataFrame(schema=_IDS)
-    if sending.operation is not Operation.UPSERT:
+    if not sending.operation.by_key:
         return pl.DataFrame({"ref": sending.refs, "target_id": sending.refs})
     if len(sending) == len(done) == 1:
         return pl.DataFrame({"ref": sending.refs, "target_id": done})

@@ -100,9 +100,8 @@ def _created(session: SalesforceSession, sending: Sending) -> str:
     }
     if sending.operation is Operation.UPSERT:
         body["externalIdFieldName"] = sending.match
-        rule = session.options.assignment_rule(sending.entity)
-        if rule:
-            body["assignmentRuleId"] = rule
+    if sending.operation.by_key and (rule := session.options.assignment_rule(sending.entity)):
+        body["assignmentRuleId"] = rule
     return str(session.http.send("POST", session.path("jobs", "ingest"), json=body, repeatable=False).value("id"))
 
 

@@ -1,4 +1,4 @@
-"""How a customer wants records written into their org: duplicate alerts and assignment rules.
+"""How a customer wants records written into their org: duplicate alerts, assignment rules, dates of creation.
 
 Headers: https://developer.salesforce.com/docs/atlas.en-us.api_rest.meta/api_rest/headers_duplicaterules.htm and
 https://developer.salesforce.com/docs/atlas.en-us.api_rest.meta/api_rest/headers_autoassign.htm
@@ -14,12 +14,19 @@ from connectors.errors import SettingsInvalid
 from connectors.types import Setting, SettingKind
 
 SAVE_DUPLICATES: Final = "save_despite_duplicate_alerts"
+KEEP_CREATION: Final = "keep_creation"
+AUDIT_FIELDS: Final = frozenset({"CreatedDate", "CreatedById", "LastModifiedDate", "LastModifiedById"})
+"""What only a user with “Set Audit Fields upon Record Creation” may fill, and only by an insert."""
+CREATION_FIELDS: Final = frozenset({"CreatedDate", "CreatedById"})
+"""Those of them that last: every later write, also one of the org's automation, sets the others anew."""
 RULES: Final[Mapping[str, str]] = {"Case": "case_assignment_rule", "Lead": "lead_assignment_rule"}
 """Object → the setting that names its assignment rule."""
 
 WRITING_SETTINGS: Final = (
     Setting(SAVE_DUPLICATES, "Save despite duplicate alerts", SettingKind.FLAG, required=False,
             help="Records that a duplicate rule only alerts about are saved. A rule that blocks cannot be overridden."),
+    Setting(KEEP_CREATION, "Keep date and author of creation", SettingKind.FLAG, required=False,
+            help="New records keep when and by whom they were made, where the connecting user may set audit fields."),
     *(Setting(name, f"{entity} assignment rule", required=False,
               help=f"The id (01Q…) of the rule that gives new {entity.lower()}s to their owners. Blank: no rule runs, "
                    "owners are as mapped.")
@@ -34,6 +41,7 @@ class WritingOptions:
     """``assignment_rules`` are ids of rules by object."""
 
     saves_duplicates: bool = False
+    keeps_creation: bool = False
     assignment_rules: Mapping[str, str] = field(default_factory=dict)
 
     def headers(self, entity: str, *, is_new: bool) -> dict[str, str]:
@@ -59,5 +67,5 @@ def options_of(context: Context) -> WritingOptions:
                 f"“{rule[:20]}” is not the id of an assignment rule. Enter the {entity.lower()} rule's id, which "
                 "begins with 01Q, on the org's page, or leave it blank."
             )
-    saves = context.text(SAVE_DUPLICATES).strip().lower() == "true"
-    return WritingOptions(saves, {entity: rule for entity, rule in rules.items() if rule})
+    saves, keeps = (context.text(name).strip().lower() == "true" for name in (SAVE_DUPLICATES, KEEP_CREATION))
+    return WritingOptions(saves, keeps, {entity: rule for entity, rule in rules.items() if rule})

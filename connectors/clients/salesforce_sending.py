@@ -24,9 +24,15 @@ ANSWERS: Final[Mapping[str, type[pl.DataType]]] = {
 
 
 class Operation(StrEnum):
+    INSERT = "insert"
     UPSERT = "upsert"
     UPDATE = "update"
     DELETE = "delete"
+
+    @property
+    def by_key(self) -> bool:
+        """Whether records are named by our key, having no id yet."""
+        return self in (Operation.INSERT, Operation.UPSERT)
 
 
 @dataclass(frozen=True, slots=True)

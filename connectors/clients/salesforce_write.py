@@ -1,9 +1,10 @@
 """Bringing records to an object: look what is there, send what differs, and find out what became of each.
 
 Writing goes in rounds. Each looks under the keys of the records still open, so that nothing is sent that the org
-holds already, whoever put it there and whatever answer was lost. A new record is upserted by its key, never
-inserted; a known one is updated by its id, never created anew with half its fields. What stays open after a round
-(locked, rolled back for a neighbour, unanswered) is sent again in smaller company, sorted by parent.
+holds already, whoever put it there and whatever answer was lost. A new record is upserted by its key, and inserted only
+where it brings its date or author of creation, which an upsert may not; a known one is updated by its id, never created
+anew with half its fields. What stays open after a round (locked, rolled back for a neighbour, unanswered) is sent again
+in smaller company, sorted by parent.
 """
 
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from connectors.clients import salesforce_ingest as ingest
 from connectors.clients import salesforce_lookup as lookup
 from connectors.clients.salesforce_carrier import AGAIN_CODES, WAITS, carry, pause
 from connectors.clients.salesforce_columns import comparable, wire
+from connectors.clients.salesforce_options import AUDIT_FIELDS
 from connectors.clients.salesforce_refusals import REFUSALS, Class
 from connectors.clients.salesforce_results import (
     NOTHING,
@@ -81,6 +83,10 @@ class Writing:
     key: str
     names: Sequence[str]
 
+    @property
+    def audited(self) -> bool:
+        return not AUDIT_FIELDS.isdisjoint(self.names)
+
     def held(self, keys: pl.Series) -> pl.DataFrame:
         """``target_id``, ``key`` and the fields, in the wire notation, of what the org holds under the keys."""
         found = lookup.find(self.session, self.sobject, key=self.key, keys=keys.to_list(), fields=self.names)
@@ -103,7 +109,9 @@ class Writing:
         stuck = is_there & pl.any_horizontal(pl.lit(value=False), *(pl.col(sent_mark(name)) for name in fixed))
         # Refused for a value that is taken, and yet nobody has the key: another record has the value.
         taken = ~is_there & pl.col("code").is_in(_TAKEN).fill_null(value=False)
-        ours = pl.lit(not is_first) & pl.col("code").is_null()
+        # An insert whose answer was lost is refused the second time, for the value it brought itself.
+        unsure = pl.col("code").is_null() | (pl.lit(self.audited) & pl.col("code").is_in(_TAKEN))
+        ours = pl.lit(not is_first) & unsure
         outcome = pl.when(~ours).then(pl.lit(Outcome.UNCHANGED)).when(pl.col("key").is_in(existed.implode())).then(
             pl.lit(Outcome.UPDATED)
         ).otherwise(pl.lit(Outcome.CREATED))  # fmt: skip
@@ -122,7 +130,9 @@ class Writing:
         platform knows no blank (it keeps its default)."""
         info = self.sobject.schema.field(name)
         differs = comparable(info, pl.col(name)).ne_missing(comparable(info, pl.col(f"{name}·held")))
-        possible = pl.col(name).is_not_null() | pl.lit(name not in self.sobject.mandatory)
+        possible = pl.col(name).is_not_null() | pl.lit(name not in self.sobject.mandatory | AUDIT_FIELDS)
+        if name in AUDIT_FIELDS:
+            return possible & pl.col("target_id").is_null()
         return possible & (pl.col("target_id").is_null() | differs)
 
     def sent(self, rows: pl.DataFrame, existed: pl.Series, number: int) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -130,7 +140,7 @@ class Writing:
         is_new = rows["target_id"].is_null()
         answers = pl.concat(
             [
-                self._carried(rows.filter(is_new), Operation.UPSERT, number),
+                self._carried(rows.filter(is_new), Operation.INSERT if self.audited else Operation.UPSERT, number),
                 self._carried(rows.filter(~is_new), Operation.UPDATE, number),
             ]
         )
@@ -152,7 +162,7 @@ class Writing:
 
     def _carried(self, rows: pl.DataFrame, operation: Operation, number: int) -> pl.DataFrame:
         """Answers by ``key``."""
-        by_key = operation is Operation.UPSERT
+        by_key = operation.by_key
         ref = "key" if by_key else "target_id"
         sending = Sending(
             self.sobject,
@@ -177,6 +187,11 @@ def _fields(sobject: SObject, frame: pl.DataFrame, key: str) -> list[str]:
             f"Choose one of: {', '.join(keys) or 'none (create an external id field in the org)'}."
         )
     names = [name for name in frame.columns if name != key]
+    if not AUDIT_FIELDS.isdisjoint(names) and not schema.field(key).unique:
+        raise SettingsInvalid(
+            f"Records of {entity} that keep their date of creation are inserted, which is safe to repeat only by a "
+            f"unique key, and {key} is not unique. Make it unique in the org, or leave these fields out."
+        )
     closed = [name for name in [key, *names] if name not in sobject.createable or name not in schema.names]
     if closed:
         raise SettingsInvalid(

@@ -21,7 +21,7 @@ from connectors.clients import (
     salesforce_schema,
     salesforce_write,
 )
-from connectors.clients.salesforce_options import WRITING_SETTINGS
+from connectors.clients.salesforce_options import AUDIT_FIELDS, CREATION_FIELDS, WRITING_SETTINGS
 from connectors.clients.salesforce_query import PAGE_SIZE
 from connectors.clients.salesforce_schema import SObject
 from connectors.clients.salesforce_session import SETTINGS, SalesforceSession
@@ -83,11 +83,11 @@ class SalesforceTarget(SalesforceWays, Target):
         """As the org is now. Writable is what a new record may carry: fields that can be filled by an update only
         are not, because a record is brought in one piece."""
         self._described.pop(entity, None)
-        return _as_target(self._sobject(entity))
+        return self._as_target(self._sobject(entity))
 
     def describe_if_changed(self, entity: str, stamp: str) -> tuple[EntitySchema | None, str]:
         described = salesforce_schema.describe_if_changed(self._session, entity, stamp)
-        return (_as_target(described), described.stamp) if described else (None, stamp)
+        return (self._as_target(described), described.stamp) if described else (None, stamp)
 
     def owners(self) -> tuple[Owner, ...]:
         return salesforce_owners.owners(self._session)
@@ -96,7 +96,8 @@ class SalesforceTarget(SalesforceWays, Target):
         return salesforce_inventory.take(self._session, entities)
 
     def write(self, entity: str, frame: pl.DataFrame, *, key: str) -> WriteResult:
-        """New records are upserted by ``key``, an external id field; known ones are updated where they differ.
+        """New records are upserted by ``key``, an external id field; known ones are updated where they differ. New ones
+        that bring audit fields are inserted, and known ones keep theirs.
 
         A blank sets the field blank; where the object knows no blank (a checkbox, an owner) the field is left
         as it is. After any error raised, some records may be written: writing the frame again goes on."""
@@ -143,7 +144,8 @@ class SalesforceTarget(SalesforceWays, Target):
             self._described[entity] = salesforce_schema.describe(self._session, entity)
         return self._described[entity]
 
-
-def _as_target(described: SObject) -> EntitySchema:
-    fields = (replace(field, writable=field.name in described.createable) for field in described.schema.fields)
-    return replace(described.schema, fields=tuple(fields))
+    def _as_target(self, described: SObject) -> EntitySchema:
+        kept = CREATION_FIELDS if self._session.options.keeps_creation else frozenset()
+        writable = described.createable - (AUDIT_FIELDS - kept)
+        fields = (replace(field, writable=field.name in writable) for field in described.schema.fields)
+        return replace(described.schema, fields=tuple(fields))

@@ -116,3 +116,63 @@ def test_assignment_rules_run_only_where_asked_and_only_on_new_records(org: Runn
 def test_a_rule_is_named_by_its_id(org: Running) -> None:
     with pytest.raises(SettingsInvalid, match="begins with 01Q"):
         SalesforceTarget(wishing(org, lead_assignment_rule="Standard"))
+
+
+CREATED = "2019-05-06T07:08:09.000Z"
+
+
+@pytest.fixture
+def auditing(org: Running) -> Iterator[Running]:
+    org.control.change_settings(audit_fields=1)
+    yield org
+    org.control.change_settings(audit_fields=0)
+
+
+def writable(target: SalesforceTarget) -> set[str]:
+    return {field.name for field in target.describe(RULE).fields if field.writable}
+
+
+def test_audit_fields_are_offered_only_where_the_user_may_and_the_customer_wants(
+    org: Running, auditing: Running
+) -> None:
+    with SalesforceTarget(wishing(org)) as target:
+        assert writable(target).isdisjoint({"CreatedDate", "CreatedById", "LastModifiedDate"})
+    with SalesforceTarget(wishing(org, keep_creation="true")) as target:
+        assert writable(target) >= {"CreatedDate", "CreatedById"}
+        assert writable(target).isdisjoint({"LastModifiedDate", "LastModifiedById"})
+        auditing.control.change_settings(audit_fields=0)
+        assert writable(target).isdisjoint({"CreatedDate", "CreatedById"})
+
+
+def dated(size: int, **values: str) -> pl.DataFrame:
+    frame = rules(size, twins=0).with_columns(pl.lit(CREATED).str.to_datetime(time_zone="UTC").alias("CreatedDate"))
+    return frame.with_columns(**{name: pl.lit(value) for name, value in values.items()})
+
+
+@SIZES
+def test_records_are_inserted_with_their_date_of_creation(org: Running, auditing: Running, size: int) -> None:
+    with SalesforceTarget(wishing(auditing, keep_creation="true")) as target:
+        first = target.write(RULE, dated(size), key=KEY).frame
+        assert set(first["outcome"]) == {Outcome.CREATED}
+        assert set(target.write(RULE, dated(size), key=KEY).frame["outcome"]) == {Outcome.UNCHANGED}
+        assert set(target.write(RULE, dated(size, Name="New"), key=KEY).frame["outcome"]) == {Outcome.UPDATED}
+    found = records_of(org, RULE, "Name", "CreatedDate")
+    assert {(row["Name"], str(row["CreatedDate"])[:19]) for row in found} == {("New", CREATED[:19])}
+    assert len(found) == size
+
+
+def test_an_insert_whose_answer_was_lost_is_found_and_not_doubled(org: Running, auditing: Running) -> None:
+    org.control.fault("drop_after", method="POST", path="/composite/sobjects", times=1)
+    with SalesforceTarget(wishing(auditing, keep_creation="true")) as target:
+        assert set(target.write(RULE, dated(FEW), key=KEY).frame["outcome"]) == {Outcome.CREATED}
+    assert len(records_of(org, RULE, "Id")) == FEW
+    assert [rule["struck"] for rule in org.control.faults()] == [1]
+
+
+def test_records_are_not_inserted_by_a_key_that_may_come_twice(auditing: Running) -> None:
+    frame = dated(FEW).rename({KEY: "Plain__c"})
+    with (
+        SalesforceTarget(wishing(auditing, keep_creation="true")) as target,
+        pytest.raises(SettingsInvalid, match="not unique"),
+    ):
+        target.write(RULE, frame, key="Plain__c")
