@@ -30,7 +30,7 @@ def drive(run: Run, workers: int) -> tuple[float, ...]:
         crew = [stack.enter_context(_ended(subprocess.Popen(command, env=environment))) for _ in range(workers)]
         peaks = dict.fromkeys((process.pid for process in crew), 0.0)
         while None in [process.poll() for process in crew]:
-            peaks = {pid: max(peak, peak_mib(pid)) for pid, peak in peaks.items()}
+            peaks = {pid: max(peak, _peak_mib(pid)) for pid, peak in peaks.items()}
             _refuse_failure(crew)
             time.sleep(_LOOK_SECONDS)
         _refuse_failure(crew)
@@ -52,7 +52,7 @@ def _ended(process: "subprocess.Popen[bytes]") -> "Iterator[subprocess.Popen[byt
         process.wait()
 
 
-def peak_mib(pid: int) -> float:
+def _peak_mib(pid: int) -> float:
     """The most memory the process has had resident so far, 0 where it is gone.
 
     Not by getrusage: on Linux what that tells of a child begins with its parent's. Systems without Linux's

@@ -4,6 +4,7 @@ SFDMU and what it needs are installed on demand into ``var/peers``, pinned here 
 """
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -18,7 +19,6 @@ import orjson
 import psutil
 from django.conf import settings
 
-from migration_factory import crew
 from migration_factory.bench.engine import BenchFailed
 from migration_factory.bench.org_to_org_data import API_VERSION, CODE, THINGS
 from sandbox.salesforce.running import Ready
@@ -152,7 +152,17 @@ def _risen(process: psutil.Popen, peaks: Mapping[int, float]) -> dict[int, float
         alive = [process.pid, *(child.pid for child in process.children(recursive=True))]
     except psutil.NoSuchProcess:
         return dict(peaks)
-    return {**peaks, **{pid: max(peaks.get(pid, 0.0), crew.peak_mib(pid)) for pid in alive}}
+    return {**peaks, **{pid: max(peaks.get(pid, 0.0), _peak_mib(pid)) for pid in alive}}
+
+
+def _peak_mib(pid: int) -> float:
+    """Linux's high-water mark; elsewhere what is resident now; 0 for a process that is gone."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
+        mark = re.search(r"^VmHWM:\s+(\d+) kB", status, re.MULTILINE)
+        return int(mark[1]) / 1024 if mark else psutil.Process(pid).memory_info().rss / 2**20
+    except (psutil.Error, OSError):
+        return 0.0
 
 
 @contextmanager
