@@ -124,6 +124,7 @@ def _environment(folder: Path) -> dict[str, str]:
         "HOME": str(home),
         "PATH": f"{folder / 'node_modules' / '.bin'}{os.pathsep}{os.environ['PATH']}",
         "SF_AUTOUPDATE_DISABLE": "true",
+        "SF_DISABLE_AUTOUPDATE": "true",
         "SF_DISABLE_TELEMETRY": "true",
         "SF_USE_GENERIC_UNIX_KEYCHAIN": "true",
         "NODE_ENV": "production",
