@@ -138,6 +138,11 @@ ENGINE: Mapping[str, Remedy] = {
         "Nothing: there is nothing left to take back. A load brings it again.",
         again=False,
     ),
+    "no_counterpart": Remedy(
+        "The person or queue that the record names has no counterpart in the target, or none that is active there.",
+        "Enter whom it should be in the project's map of owners or users, then start a load.",
+        again=False,
+    ),
     "gone_from_source": Remedy(
         "Somebody deleted the record in the source.",
         "Nothing, unless it should not have gone: then restore it in the source, and the next delta brings it.",

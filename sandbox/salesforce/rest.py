@@ -74,7 +74,8 @@ def resources(services: Services, call: Call) -> Response:
     path = f"/services/data/v{call.version}/"
     names = ("sobjects", "query", "queryAll", "limits", "jobs", "composite")
     org = services.org
-    identity = f"https://login.salesforce.com/id/{org.org_id}/{org.user_id}"
+    # Here the org is its own log-in host: a client that follows this address must not send its token elsewhere.
+    identity = f"{str(call.request.base_url).rstrip('/')}/id/{org.org_id}/{org.user_id}"
     return as_json({**{name: path + name for name in names}, "identity": identity})
 
 

@@ -94,7 +94,7 @@ def test_a_retry_of_dropped_records_fails_with_a_sentence(world: World, project:
         pass
     again.refresh_from_db()
     assert again.state == RunState.FAILED
-    assert "not kept any more" in again.reason
+    assert "until the project's retention time had passed" in again.reason
 
 
 def test_partitions_asked_for_twice_are_made_once(project: Project) -> None:

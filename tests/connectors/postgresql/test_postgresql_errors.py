@@ -98,12 +98,17 @@ def raising(database: Database, schema: str) -> Iterator[PostgresqlTarget]:
         yield opened
 
 
+@pytest.mark.parametrize(("state", "code"), [("40P01", "deadlock_detected"), ("55P03", "lock_not_available")])
+def test_a_locked_row_is_answered_alone(raising: PostgresqlTarget, state: str, code: str) -> None:
+    frame = pl.DataFrame({"k": ["1", "2", "3"], "name": ["good", state, "good"]})
+    answered = raising.write("t", frame, key="k").frame
+    assert dict(answered.select("key", "code").iter_rows()) == {"1": None, "2": code, "3": None}
+
+
 @pytest.mark.parametrize(
     ("state", "kind"),
     [
         ("40001", Unavailable),
-        ("40P01", Unavailable),
-        ("55P03", Unavailable),
         ("57014", Unavailable),
         ("53100", Unavailable),
         ("53300", Unavailable),
