@@ -82,17 +82,17 @@ def _decimal(values: pl.Series, column: Column) -> pl.Decimal:
 
 
 def read_rows(
-    cursor: Cursor, table: Table, *, key: Column, condition: sql.Composable, fields: Sequence[Column]
+    cursor: Cursor, table: Table, *, key: Column, rows: sql.Composable, fields: Sequence[Column]
 ) -> pl.DataFrame:
-    """``target_id``, ``key`` (both String) and then ``fields`` of the rows ``condition`` (over the alias
-    ``t``) keeps."""
+    """``target_id``, ``key`` (both String) and then ``fields`` of ``rows``: what follows FROM, with the table under
+    the alias ``t``."""
     identity = table.id_column or key.name
     wanted = [
         sql.SQL("{}::text").format(sql.Identifier("t", identity)),
         sql.SQL("{}::text").format(sql.Identifier("t", key.name)),
         *(as_text(column, table="t") for column in fields),
     ]
-    query = sql.SQL("SELECT {} FROM {} AS t WHERE {}").format(sql.SQL(", ").join(wanted), table.relation, condition)
+    query = sql.SQL("SELECT {} FROM {}").format(sql.SQL(", ").join(wanted), rows)
     places = [f"_{position}" for position in range(len(fields))]
     found = query_frame(cursor, query, ["target_id", "key", *places])
     values = [

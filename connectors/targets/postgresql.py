@@ -17,7 +17,7 @@ from connectors.clients.postgresql_catalog import Column, Table, entity_info, en
 from connectors.clients.postgresql_delete import delete_rows
 from connectors.clients.postgresql_errors import LOCK_CODES
 from connectors.clients.postgresql_match import find_rows, give_keys
-from connectors.clients.postgresql_merge import Merge, constant, merge_frame
+from connectors.clients.postgresql_merge import LOOK_UP, Merge, constant, merge_frame
 from connectors.clients.postgresql_mirror import ensure_table, known_columns, mirror_names, table_name
 from connectors.clients.postgresql_read import read_rows
 from connectors.clients.postgresql_session import Session
@@ -142,17 +142,13 @@ class PostgresqlTarget(Target):
             column, *wanted = self._columns(table, [key, *fields])
             reach = self._reach(table)
             indexed = table.is_key([key, *(name.name for name, _ in self._constants(table))])
+            rows = _one_by_one if indexed else _among
             with connection.transaction():
                 if indexed:
-                    # Thousands of keys look to the planner like a reason to read the whole table.
-                    connection.execute("SET LOCAL enable_seqscan = off")
+                    connection.execute(LOOK_UP)
                 return pl.concat(
                     read_rows(
-                        connection.cursor(),
-                        table,
-                        key=column,
-                        condition=_among(column, part, reach),
-                        fields=wanted,
+                        connection.cursor(), table, key=column, rows=rows(table, column, part, reach), fields=wanted
                     )
                     for part in _portions(keys)
                 )
@@ -338,11 +334,25 @@ class PostgresqlTarget(Target):
         return Merge(table, tuple(columns), self._columns(table, [key])[0], constants)
 
 
-def _among(column: Column, keys: pl.Series, reach: sql.Composable) -> sql.Composed:
+def _among(table: Table, column: Column, keys: pl.Series, reach: sql.Composable) -> sql.Composed:
     """The rows in reach whose key is among ``keys``; a text that cannot be a key of that type is none."""
+    return sql.SQL("{} AS t WHERE {} AND t.{} = ANY({})").format(
+        table.relation, reach, sql.Identifier(column.name), _array(column, keys)
+    )
+
+
+def _one_by_one(table: Table, column: Column, keys: pl.Series, reach: sql.Composable) -> sql.Composed:
+    """The same by one descent of the key's index per key: a table that grows while it is read has no statistics to
+    go by, and the planner may else choose to read all of a tenant for every portion of keys."""
+    return sql.SQL(
+        "(SELECT DISTINCT u.k FROM unnest({keys}) AS u(k)) AS asked CROSS JOIN LATERAL "
+        "(SELECT * FROM {table} AS t WHERE {reach} AND t.{key} = asked.k OFFSET 0) AS t"
+    ).format(keys=_array(column, keys), table=table.relation, reach=reach, key=sql.Identifier(column.name))
+
+
+def _array(column: Column, keys: pl.Series) -> sql.Composed:
     possible = sql.Literal(array_text(keys.filter(column.may_hold(keys))))
-    kind = raw("text" if column.is_text else column.declared)
-    return sql.SQL("{} AND t.{} = ANY({}::text[]::{}[])").format(reach, sql.Identifier(column.name), possible, kind)
+    return sql.SQL("{}::text[]::{}[]").format(possible, raw("text" if column.is_text else column.declared))
 
 
 def _portions(keys: Sequence[str]) -> Iterator[pl.Series]:
