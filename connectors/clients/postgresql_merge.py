@@ -20,6 +20,10 @@ from connectors.types import RESULT_SCHEMA, Outcome
 # Types without an equality operator, and the form in which they are compared.
 _COMPARED_AS = {"json": "jsonb", "xml": "text", "point": "text", "polygon": "text", "line": "text", "path": "text"}
 LOOK_UP = "SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off"
+LOOK_UPS = 1_000
+"""Keys looked up by one statement. While a table is next to empty all of its indexes look alike to the planner; a
+statement that is planned then, and runs while others fill the table, may read all of it for every key. The next
+thousand are planned anew."""
 _NO_MORE = sql.SQL("")
 _ANSWER = {"row": pl.Int64, "target_id": pl.String, "outcome": pl.String}
 
@@ -193,7 +197,8 @@ class _Write:
         return _Done(pl.concat([same, changed, self._insert(fresh)]), tuple(refused))
 
     def _matches(self, items: Sequence[int]) -> pl.DataFrame:
-        rows = self._execute(self._merge.matches(), items)
+        parts = (items[start : start + LOOK_UPS] for start in range(0, len(items), LOOK_UPS))
+        rows = [row for part in parts for row in self._execute(self._merge.matches(), part)]
         return pl.DataFrame(rows, schema={"row": pl.Int64, "target_id": pl.String, "differs": pl.Boolean}, orient="row")
 
     def _update(self, items: Sequence[int]) -> pl.DataFrame:

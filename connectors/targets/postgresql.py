@@ -17,7 +17,7 @@ from connectors.clients.postgresql_catalog import Column, Table, entity_info, en
 from connectors.clients.postgresql_delete import delete_rows
 from connectors.clients.postgresql_errors import LOCK_CODES
 from connectors.clients.postgresql_match import find_rows, give_keys
-from connectors.clients.postgresql_merge import LOOK_UP, Merge, constant, merge_frame
+from connectors.clients.postgresql_merge import LOOK_UP, LOOK_UPS, Merge, constant, merge_frame
 from connectors.clients.postgresql_mirror import ensure_table, known_columns, mirror_names, table_name
 from connectors.clients.postgresql_read import read_rows
 from connectors.clients.postgresql_session import Session
@@ -46,7 +46,7 @@ SELECT current_database(), current_setting('server_version'), pg_is_in_recovery(
 """
 
 
-KEYS_AT_ONCE = 50_000
+LISTED_AT_ONCE = 50_000
 
 
 class PostgresqlTarget(Target):
@@ -142,7 +142,7 @@ class PostgresqlTarget(Target):
             column, *wanted = self._columns(table, [key, *fields])
             reach = self._reach(table)
             indexed = table.is_key([key, *(name.name for name, _ in self._constants(table))])
-            rows = _one_by_one if indexed else _among
+            rows, most = (_one_by_one, LOOK_UPS) if indexed else (_among, KEYS_AT_ONCE)
             with connection.transaction():
                 if indexed:
                     connection.execute(LOOK_UP)
@@ -150,7 +150,7 @@ class PostgresqlTarget(Target):
                     read_rows(
                         connection.cursor(), table, key=column, rows=rows(table, column, part, reach), fields=wanted
                     )
-                    for part in _portions(keys)
+                    for part in _portions(keys, most)
                 )
 
     def find(self, entity: str, match: pl.DataFrame, *, key: str) -> pl.DataFrame:
@@ -194,7 +194,7 @@ class PostgresqlTarget(Target):
             )
             with connection.transaction(), connection.cursor(name="keys") as cursor:
                 cursor.execute(statement)
-                while rows := cursor.fetchmany(KEYS_AT_ONCE):
+                while rows := cursor.fetchmany(LISTED_AT_ONCE):
                     yield pl.Series([text for (text,) in rows], dtype=pl.String)
 
     def delete(self, entity: str, target_ids: Sequence[str]) -> WriteResult:
@@ -355,8 +355,8 @@ def _array(column: Column, keys: pl.Series) -> sql.Composed:
     return sql.SQL("{}::text[]::{}[]").format(possible, raw("text" if column.is_text else column.declared))
 
 
-def _portions(keys: Sequence[str]) -> Iterator[pl.Series]:
-    """The keys, ``KEYS_AT_ONCE`` at a time; one empty portion of none."""
+def _portions(keys: Sequence[str], most: int) -> Iterator[pl.Series]:
+    """The keys, at most so many at a time; one empty portion of none."""
     texts = pl.Series(keys, dtype=pl.String)
-    for start in range(0, max(len(texts), 1), KEYS_AT_ONCE):
-        yield texts[start : start + KEYS_AT_ONCE]
+    for start in range(0, max(len(texts), 1), most):
+        yield texts[start : start + most]

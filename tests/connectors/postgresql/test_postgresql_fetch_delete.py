@@ -105,7 +105,7 @@ def test_references_and_the_id_itself(product: PostgresqlTarget) -> None:
 
 
 def test_many_keys_go_in_portions(product: PostgresqlTarget, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(postgresql, "KEYS_AT_ONCE", 4)
+    monkeypatch.setattr(postgresql, "LOOK_UPS", 4)
     keys = [f"A{number}" for number in range(11)]
     product.write("accounts", pl.DataFrame({"external_id": keys, "name": keys}), key="external_id")
     found = product.fetch("accounts", key="external_id", keys=[*keys, "none"], fields=["name"])
@@ -186,3 +186,16 @@ def test_a_trigger_may_forbid_a_deletion(target: PostgresqlTarget, database: Dat
     assert result["outcome"].to_list() == ["deleted", "rejected", "deleted"]
     assert result["code"].to_list()[1] == "raise_exception"
     assert "was not deleted: audited" in result["message"].to_list()[1]
+
+
+def test_matches_of_a_merge_are_looked_up_in_portions(
+    product: PostgresqlTarget, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("connectors.clients.postgresql_merge.LOOK_UPS", 4)
+    keys = [f"A{number}" for number in range(11)]
+    frame = pl.DataFrame({"external_id": keys, "name": keys})
+    product.write("accounts", frame, key="external_id")
+    changed = frame.with_columns(name=pl.when(pl.col("external_id") == "A9").then(pl.lit("New")).otherwise("name"))
+    answered = product.write("accounts", changed, key="external_id").frame
+    assert answered.filter(pl.col("outcome") == "updated")["key"].to_list() == ["A9"]
+    assert answered.filter(pl.col("outcome") == "unchanged").height == 10

@@ -10,7 +10,7 @@ from connectors.targets.postgresql import PostgresqlTarget
 def test_keys_are_listed_page_by_page_as_they_are_counted(
     product: PostgresqlTarget, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(postgresql, "KEYS_AT_ONCE", 4)
+    monkeypatch.setattr(postgresql, "LISTED_AT_ONCE", 4)
     keys = [*(f"list_%:{n}" for n in range(9)), "list_xx:1"]
     product.write("accounts", pl.DataFrame({"external_id": keys, "name": keys}), key="external_id")
     pages = list(product.keys("accounts", key="external_id", prefix="list_%:"))
