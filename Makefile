@@ -39,7 +39,7 @@ types: setup
 	@$(BIN)/mypy .
 
 layers: setup
-	@$(BIN)/lint-imports --no-logo 2>&1 | tail -n 12
+	@$(BIN)/lint-imports --no-logo > .lint-imports.log 2>&1 || { cat .lint-imports.log; exit 1; }
 
 migrations: setup
 	@$(BIN)/python manage.py makemigrations --check --dry-run -v 0
@@ -59,4 +59,4 @@ lock:  ## Compile requirements*.in into pinned requirements*.txt
 	@$(BIN)/uv pip compile --quiet --python-version 3.11 --no-header --no-annotate requirements-bench.in -o requirements-bench.txt
 
 clean:  ## Remove what setup and runs made
-	rm -rf $(VENV) $(BENCH_VENV) var .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage htmlcov
+	rm -rf $(VENV) $(BENCH_VENV) .lint-imports.log var .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage htmlcov

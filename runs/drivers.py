@@ -97,15 +97,16 @@ def _call_best(host: str, hands: int) -> int:
     Every run gets its first worker before any gets its second, and whoever waited longest comes first: a
     long run never keeps all hands to itself.
     """
+    # An array, not IN: joined row by row the query would be asked again for each, and skip what it has taken.
     with connection.cursor() as cursor:
         cursor.execute(
             """UPDATE runs_driver SET called_at = clock_timestamp(), owner = %(host)s
-                WHERE id IN (
+                WHERE id = ANY(ARRAY(
                   SELECT d.id FROM runs_driver d JOIN runs_run r ON r.id = d.run_id
                    WHERE r.state = ANY(%(active)s) AND NOT coalesce(d.lease_until > clock_timestamp(), false)
                      AND NOT coalesce(d.called_at > clock_timestamp() - make_interval(secs => %(again)s), false)
                    ORDER BY d.slot, d.called_at NULLS FIRST, d.id FOR UPDATE OF d SKIP LOCKED
-                   LIMIT %(hands)s)
+                   LIMIT %(hands)s))
                RETURNING id""",
             {"host": host, "hands": max(0, hands), "active": list(ACTIVE), "again": CALL_AGAIN_SECONDS},
         )
