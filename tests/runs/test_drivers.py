@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
-from django.db import transaction
+from django.db import connection, transaction
 from django.test import override_settings
 from django_q.models import OrmQ
 
@@ -94,6 +94,17 @@ def test_a_host_calls_as_many_workers_as_it_has_hands(world: World) -> None:
     assert drivers.fill_places("here", hands=2) == 2
     assert drivers.fill_places("here", hands=2) == 0  # they are on their way
     assert len(called()) == 2
+
+
+def test_no_more_are_called_however_the_database_goes_about_it(world: World) -> None:
+    """A table with other statistics gets another plan; this one joins row by row."""
+    busy_run(places=5)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off; SET LOCAL enable_hashagg = off"
+        )
+        cursor.execute("SET LOCAL enable_sort = off; SET LOCAL enable_material = off")
+    assert drivers.fill_places("here", hands=2) == 2
 
 
 def test_two_hosts_share_the_places(world: World) -> None:
