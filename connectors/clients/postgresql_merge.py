@@ -20,10 +20,10 @@ from connectors.types import RESULT_SCHEMA, Outcome
 # Types without an equality operator, and the form in which they are compared.
 _COMPARED_AS = {"json": "jsonb", "xml": "text", "point": "text", "polygon": "text", "line": "text", "path": "text"}
 LOOK_UP = "SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off"
-LOOK_UPS = 1_000
+LOOK_UPS = 4_000
 """Keys looked up by one statement. While a table is next to empty all of its indexes look alike to the planner; a
 statement that is planned then, and runs while others fill the table, may read all of it for every key. The next
-thousand are planned anew."""
+ones are planned anew."""
 _NO_MORE = sql.SQL("")
 _ANSWER = {"row": pl.Int64, "target_id": pl.String, "outcome": pl.String}
 
