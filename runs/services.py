@@ -206,8 +206,7 @@ def resume_run(run: Run) -> None:
         raise RunRefused(f"Another run of {run.project} is open; finish or cancel it before resuming {run}.") from error
     if not moved:
         raise _refused(run, "resumed")
-    Chunk.objects.filter(run=run, state="failed").update(state="staged")
-    Chunk.objects.filter(run=run).exclude(attempts=0).update(attempts=0)
+    ledger.stage_again(run.pk)
     Step.objects.filter(run=run).update(attempts=0)
     Run.objects.filter(pk=run.pk).update(attempts=0)
     Driver.objects.filter(run=run).update(called_at=None)

@@ -6,7 +6,7 @@ from django.contrib.auth.models import User
 from django.db import transaction
 
 from projects.models import Project
-from runs import delta_ledger
+from runs import ledger
 from runs.choices import DUE
 from runs.ledger import Scope
 from runs.services import RunRefused
@@ -28,7 +28,7 @@ def waive(project: Project, scope: Scope, *, user: User, reason: str, states: Se
     if len(said) > LONGEST_REASON:
         raise RunRefused(f"The reason is longer than {LONGEST_REASON:,} characters; say it shorter.")
     wanted = [state for state in states if state in DUE]
-    waived = delta_ledger.waive(project.pk, scope, wanted, user=user, reason=said)
+    waived = ledger.waive(project.pk, scope, wanted, user=user, reason=said)
     if not waived:
         raise RunRefused("Nothing to waive: no record of that choice was rejected or waits for a parent.")
     return waived
@@ -37,7 +37,7 @@ def waive(project: Project, scope: Scope, *, user: User, reason: str, states: Se
 @transaction.atomic
 def unwaive(project: Project, scope: Scope) -> int:
     """Take waivers back: the records are due again, as they stood. Raises RunRefused where none of them is waived."""
-    restored = delta_ledger.unwaive(project.pk, scope)
+    restored = ledger.unwaive(project.pk, scope)
     if not restored:
         raise RunRefused("No record of that choice is waived.")
     return restored

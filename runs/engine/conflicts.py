@@ -14,14 +14,13 @@ import polars as pl
 from projects.mapping.equality import canonical
 from projects.mapping.row_hash import row_hash
 from projects.models import OnConflict, ProjectObject
-from runs import delta_ledger, payload
+from runs import ledger, payload
 from runs.choices import ConflictState, RecordState
-from runs.delta_ledger import CONFLICT_COLUMNS
 from runs.engine.comparison import compare
 from runs.engine.images import fingerprints, typed
 from runs.engine.session import Bench, Session
 from runs.engine.transform import Mapped, transform
-from runs.ledger import FINDING_COLUMNS, OUTCOME_COLUMNS
+from runs.ledger import CONFLICT_COLUMNS, FINDING_COLUMNS, OUTCOME_COLUMNS
 from runs.models import Chunk, ContentsDropped
 
 EDITED = "Changed in the source and edited in the target since we wrote it: {}. Decide which value holds."
@@ -42,7 +41,7 @@ class Weighed:
 
     ``records`` and ``content`` are those to send, row by row alike: identities as in ``Mapped.records``, and
     the target fields, edits that are kept among them. ``held_back`` has the outcomes of the others, with their
-    ``count``. ``conflicts`` is for ``delta_ledger.put_conflicts``, as are ``settled``, the ids of records that
+    ``count``. ``conflicts`` is for ``ledger.put_conflicts``, as are ``settled``, the ids of records that
     have none any more.
     """
 
@@ -91,7 +90,7 @@ def weigh(
 
 def as_written(bench: Bench, chunk: Chunk, mapped: Mapped) -> Mapped:
     """What the chunk wrote: what the mapping makes of its records, but for the edits that it left in the target."""
-    kept = delta_ledger.kept_fields([chunk.pk])
+    kept = ledger.kept_fields([chunk.pk])
     if not kept.height or chunk.before is None:
         return mapped
     keep = kept.join(mapped.records.select("source_id", "part", "key"), on=["source_id", "part"]).select(ON_FIELD)
@@ -101,7 +100,7 @@ def as_written(bench: Bench, chunk: Chunk, mapped: Mapped) -> Mapped:
 def without_kept(bench: Bench, known: pl.DataFrame) -> pl.DataFrame:
     """The records without those in which an edit was kept: what they hold is not what the source says, and so it
     tells nothing about whether the source has changed."""
-    kept = delta_ledger.conflicts_of(bench.place, known["source_id"]).filter(pl.col("decision") == "target")
+    kept = ledger.conflicts_of(bench.place, known["source_id"]).filter(pl.col("decision") == "target")
     return known.join(kept, on="source_id", how="anti", maintain_order="left") if kept.height else known
 
 
@@ -134,7 +133,7 @@ def _edited(bench: Bench, fresh: pl.DataFrame, earlier: pl.DataFrame, before: pl
     if not candidates.height:
         return candidates
     held = fingerprints(bench, before.join(candidates, on="key", how="semi"))
-    kept = delta_ledger.conflicts_of(bench.place, candidates["source_id"]).filter(pl.col("decision") == "target")
+    kept = ledger.conflicts_of(bench.place, candidates["source_id"]).filter(pl.col("decision") == "target")
     told = pl.col("source_id").is_in(kept["source_id"].implode())
     both = candidates.join(held, on="key").filter((pl.col("held") != pl.col("was")) | told)
     return both.drop("held").sort("place")
@@ -183,7 +182,7 @@ def _base(session: Session, bench: Bench, edited: pl.DataFrame) -> pl.DataFrame:
     fields = bench.other_fields
     schema = pl.Schema({"key": pl.String(), **{name: bench.content_schema[name] for name in fields}})
     found, left = [pl.DataFrame(schema=schema)], edited
-    touches = delta_ledger.touches(bench.place, edited["source_id"])
+    touches = ledger.touches(bench.place, edited["source_id"])
     for (chunk_id,), some in (
         touches.sort("chunk", descending=True).partition_by("chunk", as_dict=True, maintain_order=True).items()
     ):
@@ -220,7 +219,7 @@ def _decided(bench: Bench, told: pl.DataFrame) -> pl.DataFrame:
     """By the side that alone changed it, a person's decision about these very values, or the policy."""
     chosen = ProjectObject.objects.get(pk=bench.place.object_id)
     policies: Mapping[str, str] = chosen.field_policies
-    persons = delta_ledger.conflicts_of(bench.place, told["source_id"]).filter(pl.col("decided_at").is_not_null())
+    persons = ledger.conflicts_of(bench.place, told["source_id"]).filter(pl.col("decided_at").is_not_null())
     by_person = told.join(
         persons.select("source_id", "part", "field", "ours", "theirs", "decision", "decided_by_id", "decided_at"),
         on=["source_id", "part", "field", "ours", "theirs"],

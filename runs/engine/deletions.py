@@ -16,15 +16,14 @@ from connectors.errors import FatalError
 from connectors.types import Cursor, Deletion, Outcome
 from projects.definitions import schema_from_json
 from projects.models import OnConflict, OnDelete, ProjectObject
-from runs import delta_ledger, ledger, payload
+from runs import ledger, payload
 from runs.choices import ConflictState, RecordState, StepTask
 from runs.crash_points import CrashPoint, reached
-from runs.delta_ledger import CONFLICT_COLUMNS, GONE_FROM
 from runs.engine.images import fingerprints
 from runs.engine.session import Bench, Session
 from runs.engine.transform import transform
 from runs.leases import Lease
-from runs.ledger import FINDING_COLUMNS, UNDONE_COLUMNS, Counts, Verdict
+from runs.ledger import CONFLICT_COLUMNS, FINDING_COLUMNS, GONE_FROM, UNDONE_COLUMNS, Counts, Verdict
 from runs.models import Chunk, Conflict, Step, TrackedRecord
 
 CHUNK_RECORDS = 2_000
@@ -70,15 +69,15 @@ def _sweep(session: Session, lease: Lease, step: Step, stop: Callable[[], bool])
     while number <= SWEEPS:
         for page in session.source.read(entity, [identity], cursor=after):
             number, after = (number, page.cursor) if page.cursor is not None else (number + 1, None)
-            delta_ledger.keep_keys(lease, page.frame[identity], {"sweep": number, "page": after})
+            ledger.keep_keys(lease, page.frame[identity], {"sweep": number, "page": after})
             if stop():
                 return False
             if after is None:
                 break
-        if not delta_ledger.unswept_count(bench.place, _settled(bench))[0]:
+        if not ledger.unswept_count(bench.place, _settled(bench))[0]:
             break
     if step.cursor is None or "staged" not in step.cursor:
-        delta_ledger.move_cursor(lease, {"staged": ""})
+        ledger.move_cursor(lease, {"staged": ""})
     return True
 
 
@@ -93,10 +92,10 @@ def _stage_unswept(session: Session, lease: Lease, step: Step, bench: Bench, sto
     settled = _settled(bench)
     after = str((step.cursor or {})["staged"])
     if not after:
-        _, landed = delta_ledger.unswept_count(bench.place, settled)
+        _, landed = ledger.unswept_count(bench.place, settled)
         _check_share(session, step, bench, landed)
     while True:
-        ids = delta_ledger.unswept(bench.place, settled, after=after, limit=CHUNK_RECORDS)
+        ids = ledger.unswept(bench.place, settled, after=after, limit=CHUNK_RECORDS)
         if not len(ids):
             break
         after = ids[-1]
@@ -104,7 +103,7 @@ def _stage_unswept(session: Session, lease: Lease, step: Step, bench: Bench, sto
         if stop():
             return False
     ledger.stage(lease, _frame(bench, pl.Series([], dtype=pl.String), None), None)
-    delta_ledger.forget_keys(step.pk)
+    ledger.forget_keys(step.pk)
     return True
 
 
@@ -112,7 +111,7 @@ def _stage_fed(session: Session, lease: Lease, step: Step, bench: Bench, stop: C
     """The feed is short and not paged: after an interruption it is read anew, and goes on after the last chunk."""
     told = list(session.source.deleted(bench.mapping.source_entity, since=step.since)) if step.since else []
     times = {each.source_id: each for each in told} | {name: Deletion(name) for name in _decided(bench)}
-    gone = delta_ledger.tracked_among(bench.place, pl.Series(list(times), dtype=pl.String), _settled(bench))
+    gone = ledger.tracked_among(bench.place, pl.Series(list(times), dtype=pl.String), _settled(bench))
     after = str((step.cursor or {}).get("staged", ""))
     if not after:
         _check_share(session, step, bench, gone["target_id"].drop_nulls().len())
@@ -157,7 +156,7 @@ def _check_share(session: Session, step: Step, bench: Bench, landed: int) -> Non
         return
     Step.objects.filter(pk=step.pk).update(expected=landed)
     share, least = chosen.project.delete_stop_percent, chosen.project.delete_stop_least
-    there = delta_ledger.landed_count(bench.place)
+    there = ledger.landed_count(bench.place)
     if landed <= least or landed * 100 <= there * share or landed <= (step.deletes_allowed or 0):
         return
     raise TooManyDeletions(
@@ -192,7 +191,7 @@ def follow(session: Session, lease: Lease) -> None:
     reached(CrashPoint.DELETIONS_SENT)
     with transaction.atomic():
         ledger.undone(lease, bench.place, told.select(UNDONE_COLUMNS), NO_FINDINGS, counts)
-        delta_ledger.put_conflicts(bench.place, chunk.pk, conflicts, settled)
+        ledger.put_conflicts(bench.place, chunk.pk, conflicts, settled)
     reached(CrashPoint.DELETIONS_RECORDED)
 
 
@@ -281,7 +280,7 @@ def _mirror(
     edited = marked.filter(pl.col("held").is_not_null() & pl.col("held").ne_missing(pl.col("hash")))
     if chosen.on_conflict == OnConflict.SOURCE:
         edited = edited.clear()
-    decided = delta_ledger.conflicts_of(bench.place, edited["source_id"]).filter(
+    decided = ledger.conflicts_of(bench.place, edited["source_id"]).filter(
         (pl.col("field") == "") & (pl.col("state") != ConflictState.OPEN)
     )
     decision = edited.join(decided.select("source_id", "decision", asked="theirs"), on="source_id", how="left")
@@ -467,5 +466,5 @@ def _fed_since(session: Session, step: Step) -> datetime | None:
     """None where all ids are to be read instead: no feed, or one that may not reach back so far."""
     if not session.source.capabilities.deletes:
         return None
-    since = delta_ledger.deletions_since(step.object_id)
+    since = ledger.deletions_since(step.object_id)
     return since if since and since > datetime.now(UTC) - FEED_REACH else None

@@ -14,7 +14,7 @@ from django.db import transaction
 
 from connectors.types import Outcome
 from projects.mapping.specification import Unresolved
-from runs import delta_ledger, leases, ledger, payload
+from runs import leases, ledger, payload
 from runs.choices import RecordState
 from runs.crash_points import CrashPoint, reached
 from runs.engine import conflicts, matching
@@ -60,7 +60,7 @@ def load(session: Session, lease: Lease) -> None:
     reached(CrashPoint.LOAD_SENT)
     with transaction.atomic():
         ledger.record(lease, bench.place, landing.outcomes, landing.findings, landing.counts)
-        delta_ledger.put_conflicts(bench.place, chunk.pk, landing.weighed.conflicts, landing.weighed.settled)
+        ledger.put_conflicts(bench.place, chunk.pk, landing.weighed.conflicts, landing.weighed.settled)
     reached(CrashPoint.LOAD_RECORDED)
 
 

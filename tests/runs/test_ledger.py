@@ -1,5 +1,7 @@
 """The ledger: what is committed together, what a lost lease leaves unwritten, and what the database itself refuses."""
 
+import re
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -7,6 +9,7 @@ import pytest
 from django.db import IntegrityError, connection, transaction
 from psycopg.errors import CheckViolation
 
+import runs
 from projects.models import Project
 from runs import leases, ledger, payload
 from runs.leases import CHUNK, STEP, Lease, LeaseLost
@@ -197,3 +200,18 @@ def test_dropping_a_partition_forgets_one_project_only(step: Step, chunk: Chunk)
     with connection.cursor() as cursor:
         cursor.execute("SELECT to_regclass(%s)", [f"runs_trackedrecord_p{other.pk}"])
         assert cursor.fetchone() == (None,)
+
+
+WRITES = re.compile(
+    r"(?:INSERT INTO|UPDATE|DELETE FROM|TRUNCATE|COPY)\s+runs_"
+    r"(?:chunk|chunkcontent|chunkproof|trackedrecord|matchkey|finding|waiver|sweptkey)\b"
+    r"|\b(?:Chunk|ChunkProof|TrackedRecord|MatchKey|Finding|Waiver)\.objects\b[^\n]*"
+    r"\.(?:create|bulk_create|update|bulk_update|update_or_create|get_or_create|delete)\("
+)
+
+
+def test_nothing_but_the_ledger_writes_its_tables() -> None:
+    home = Path(runs.__path__[0])
+    modules = [path for path in home.rglob("*.py") if "migrations" not in path.parts]
+    writers = {path.relative_to(home).parts[0] for path in modules if WRITES.search(path.read_text())}
+    assert writers == {"ledger"}

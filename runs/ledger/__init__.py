@@ -1,0 +1,109 @@
+"""The only writer of chunks, tracked records, match keys, findings and waivers, and of conflicts as runs find them.
+
+Every write is bulk, and one transaction or the caller's; what a worker writes is fenced by its lease, which
+``runs.leases`` moves. What people decide about conflicts is ``runs.conflicts``'s. The parts are used through this
+module alone (an import-linter contract), so that ``ledger.record`` at a call says what is done:
+
+- before sending: ``staging``, ``match_keys``, ``intents``;
+- after it: ``outcomes``, ``undoing``, ``proofs``, ``findings``, and ``tracked``, where every record stands;
+- what deltas add: ``watermarks``, ``sweeps``, ``conflicts``, ``waivers``;
+- ``contents``: what chunks carry, by month, and how it is forgotten.
+"""
+
+from runs.ledger.conflicts import conflicts_of, kept_fields, put_conflicts
+from runs.ledger.contents import drop_contents, drop_partition, ensure_partition, forget_contents, keep, months
+from runs.ledger.intents import begin, intend, note_job
+from runs.ledger.match_keys import chunks_to_match, match_twins, register_match_keys
+from runs.ledger.outcomes import record, rehearsed, relink_again
+from runs.ledger.proofs import verified
+from runs.ledger.shapes import (
+    CONFLICT_COLUMNS,
+    FINDING_COLUMNS,
+    KNOWN_SCHEMA,
+    OUTCOME_COLUMNS,
+    UNDONE_COLUMNS,
+    Counts,
+    Place,
+    Proof,
+    Scope,
+    Verdict,
+)
+from runs.ledger.staging import stage, stage_again, stage_more
+from runs.ledger.sweeps import GONE_FROM, forget_keys, keep_keys, move_cursor, unswept, unswept_count
+from runs.ledger.tracked import (
+    any_target_id,
+    due,
+    id_map,
+    known,
+    landed,
+    landed_count,
+    owners,
+    standing,
+    touches,
+    track,
+    tracked_among,
+    untracked,
+)
+from runs.ledger.undoing import undone
+from runs.ledger.waivers import unwaive, waive
+from runs.ledger.watermarks import FEED_SKEW, deletions_since, watermark, watermarks
+
+__all__ = [
+    "CONFLICT_COLUMNS",
+    "FEED_SKEW",
+    "FINDING_COLUMNS",
+    "GONE_FROM",
+    "KNOWN_SCHEMA",
+    "OUTCOME_COLUMNS",
+    "UNDONE_COLUMNS",
+    "Counts",
+    "Place",
+    "Proof",
+    "Scope",
+    "Verdict",
+    "any_target_id",
+    "begin",
+    "chunks_to_match",
+    "conflicts_of",
+    "deletions_since",
+    "drop_contents",
+    "drop_partition",
+    "due",
+    "ensure_partition",
+    "forget_contents",
+    "forget_keys",
+    "id_map",
+    "intend",
+    "keep",
+    "keep_keys",
+    "kept_fields",
+    "known",
+    "landed",
+    "landed_count",
+    "match_twins",
+    "months",
+    "move_cursor",
+    "note_job",
+    "owners",
+    "put_conflicts",
+    "record",
+    "register_match_keys",
+    "rehearsed",
+    "relink_again",
+    "stage",
+    "stage_again",
+    "stage_more",
+    "standing",
+    "touches",
+    "track",
+    "tracked_among",
+    "undone",
+    "unswept",
+    "unswept_count",
+    "untracked",
+    "unwaive",
+    "verified",
+    "waive",
+    "watermark",
+    "watermarks",
+]

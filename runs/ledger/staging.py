@@ -1,0 +1,71 @@
+"""Chunks as they come from a source, each committed with the place where reading goes on."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import polars as pl
+from django.db import connection, transaction
+from psycopg.types.json import Jsonb
+
+from runs import leases, payload
+from runs.crash_points import CrashPoint, reached
+from runs.leases import Lease
+from runs.ledger.contents import keep
+
+
+def stage(
+    step: Lease, frame: pl.DataFrame, cursor_after: Mapping[str, Any] | None, *, watermark: datetime | None = None
+) -> None:
+    """Commit one page: its chunk, and where reading continues. A crash neither loses nor repeats it.
+
+    An empty page only moves the cursor. ``cursor_after`` None ends the extraction. ``watermark`` is the latest
+    change on the page, by the source's clock. Raises LeaseLost.
+    """
+    sealed = payload.pack(frame, purpose=payload.PAYLOAD) if frame.height else b""
+    with transaction.atomic():
+        leases.write(
+            step,
+            """cursor = %s, read = read + %s, started_at = coalesce(started_at, clock_timestamp()),
+               extracted_at = CASE WHEN %s THEN clock_timestamp() END, watermark = greatest(watermark, %s)""",
+            [Jsonb(cursor_after), frame.height, cursor_after is None, watermark],
+        )
+        reached(CrashPoint.STAGE_IN_TRANSACTION)
+        if frame.height:
+            _insert_chunk(step.id, frame.height, sealed)
+    reached(CrashPoint.STAGED)
+
+
+def stage_more(run: Lease, step_id: int, frames: Sequence[pl.DataFrame]) -> None:
+    """Commit chunks of a step that has been read, under the lease on the run. Raises LeaseLost."""
+    with transaction.atomic(), connection.cursor() as cursor:
+        leases.renew(run)
+        for frame in frames:
+            _insert_chunk(step_id, frame.height, payload.pack(frame, purpose=payload.PAYLOAD))
+        cursor.execute(
+            "UPDATE runs_step SET read = read + %s WHERE id = %s", [sum(frame.height for frame in frames), step_id]
+        )
+
+
+def stage_again(run_id: int) -> None:
+    """Let the chunks of a run that were set aside be tried again, in the caller's transaction."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """UPDATE runs_chunk SET state = CASE state WHEN 'failed' THEN 'staged' ELSE state END, attempts = 0
+                WHERE run_id = %s AND (state = 'failed' OR attempts <> 0)""",
+            [run_id],
+        )
+
+
+def _insert_chunk(step_id: int, records: int, sealed: bytes) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """INSERT INTO runs_chunk (run_id, step_id, project_id, month, sequence, records)
+               SELECT s.run_id, s.id, r.project_id, date_trunc('month', r.created_at AT TIME ZONE 'UTC'),
+                      (SELECT coalesce(max(c.sequence) + 1, 0) FROM runs_chunk c WHERE c.step_id = s.id), %s
+                 FROM runs_step s JOIN runs_run r ON r.id = s.run_id WHERE s.id = %s
+               RETURNING id, project_id, month""",
+            [records, step_id],
+        )
+        chunk_id, project_id, month = cursor.fetchone()
+        keep(chunk_id, project_id, month, sealed)
