@@ -5,7 +5,7 @@ import resource
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from projects import services as projects
 from projects.models import Project
 from runs import drivers, reports
 from runs import services as runs
+from runs.choices import RecordState, RunState
 from runs.models import Run
 from sandbox.salesforce.running import Ready, running_simulator
 
@@ -32,15 +33,18 @@ class RehearsalRefused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What to rehearse. ``workers`` 0 drives the run in this process, else in so many processes."""
+    """What to rehearse. ``workers`` 0 drives the run in this process, else in so many processes. ``whole`` goes on
+    after the load: changes, a delta, and everything rolled back."""
 
     source: str
+    target: str = "postgresql"
     data: Path | None = None
     mirror: bool = False
     records: int = 1_000
     bad: int = 0
     seed: int = 1
     again: bool = False
+    whole: bool = False
     workers: int = 0
     keep: bool = False
 
@@ -56,35 +60,95 @@ class Reach:
 
 
 @dataclass(frozen=True, slots=True)
-class Rehearsed:
-    first: reports.RunFigures
-    second: reports.RunFigures | None
-    database: str
+class Planted:
+    """A record that was made wrong on purpose, and what became of it."""
+
+    object: str
+    source_id: str
+    trouble: str
+    state: str
+    reason: str
+
+    @property
+    def explained(self) -> bool:
+        return bool(self.reason) and self.state != RecordState.LOADED
+
+
+@dataclass(frozen=True, slots=True)
+class Later:
+    """What came after the load: a delta that had so many edits and deletions to bring, and the way back.
+
+    ``as_before``: a dump of the target's own store is what it was before the first run.
+    """
+
+    delta: reports.RunFigures
+    edits: int
+    deletes: int
+    rollbacks: tuple[reports.RunFigures, ...]
+    as_before: bool
 
     @property
     def good(self) -> bool:
-        """Everything is accounted for, and going again over the unchanged source wrote nothing."""
-        if self.second is None:
-            return self.first.good
-        wrote = self.second.totals["created"] + self.second.totals["updated"]
-        return self.first.good and self.second.good and not wrote
+        brought = self.delta.totals["updated"] == self.edits and self.delta.totals["deleted"] == self.deletes
+        undone = all(each.status == RunState.COMPLETED for each in self.rollbacks)
+        return brought and not self.delta.totals["created"] and undone and self.as_before
+
+    def as_json(self) -> dict[str, Any]:
+        names = ("read", "created", "updated", "deleted", "unchanged")
+        back = {name: sum(each.totals[name] for each in self.rollbacks) for name in ("deleted", "updated", "created")}
+        return {
+            "delta": {"status": self.delta.status, **{name: self.delta.totals[name] for name in names}},
+            "rollback": {"status": self.rollbacks[-1].status, **back, "as_before": self.as_before},
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Rehearsed:
+    """``database`` is the target's where that is PostgreSQL; ``planted`` is told where the rehearsal can name them."""
+
+    first: reports.RunFigures
+    second: reports.RunFigures | None
+    database: str = ""
+    planted: tuple[Planted, ...] = ()
+    later: Later | None = None
+
+    @property
+    def good(self) -> bool:
+        """Everything is accounted for, going again over the unchanged source wrote nothing, what was planted wrong
+        is explained and nothing else stayed behind, and what came later came to what it should."""
+        told = [self.first.good, all(each.explained for each in self.planted)]
+        if self.planted:
+            told.append(self._landed(self.first) == self.first.totals["read"] - len(self.planted))
+        if self.second is not None:
+            told += [self.second.good, not self.second.totals["created"] + self.second.totals["updated"]]
+        if self.later is not None:
+            told.append(self.later.good)
+        return all(told)
+
+    @staticmethod
+    def _landed(found: reports.RunFigures) -> int:
+        return sum(found.totals[name] for name in ("created", "updated", "unchanged"))
 
     def as_json(self) -> dict[str, Any]:
         body = {**self.first.as_json(), "peak_rss_mib": round(_peak_rss_mib(), 1)}
+        if self.planted:
+            body["planted"] = [asdict(each) for each in self.planted]
         if self.second is not None:
             names = ("read", "created", "updated", "unchanged")
             body["again"] = {name: self.second.totals[name] for name in names}
-        return body
+        return body | (self.later.as_json() if self.later else {})
 
 
 def rehearse(order: Order) -> Rehearsed:
-    """Run it. Raises RehearsalRefused, connector errors of the set-up, ProjectInvalid."""
+    """Run one that loads into PostgreSQL. Raises RehearsalRefused, connector errors of the set-up, ProjectInvalid."""
+    if order.whole:
+        raise RehearsalRefused("Changes, delta and rollback are rehearsed with payroll; leave --whole out.")
     with ExitStack() as stack:
         source = stack.enter_context(_source(order))
         database = stack.enter_context(_database(order))
         project = stack.enter_context(_project(order, source, _target(order, database)))
-        first = _run(project, order)
-        second = _run(project, order) if order.again else None
+        first = run_through(project, order)
+        second = run_through(project, order) if order.again else None
         return Rehearsed(first, second, database)
 
 
@@ -100,6 +164,8 @@ def salesforce_reach(ready: Ready) -> Reach:
 @contextmanager
 def _source(order: Order) -> Iterator[Reach]:
     match order.source:
+        case "payroll":
+            raise RehearsalRefused("payroll goes from org to org; leave --target out.")
         case "workbook":
             if order.data is None:
                 raise RehearsalRefused("A workbook rehearsal reads a folder of files: name it with --data.")
@@ -111,7 +177,7 @@ def _source(order: Order) -> Iterator[Reach]:
             ) as simulator:
                 yield salesforce_reach(simulator.ready)
         case other:
-            raise RehearsalRefused(f"There is no sandbox for “{other}”; rehearse workbook or salesforce.")
+            raise RehearsalRefused(f"There is no sandbox for “{other}”; rehearse workbook, salesforce or payroll.")
 
 
 @contextmanager
@@ -143,10 +209,14 @@ def _project(order: Order, source: Reach, target: Reach) -> Iterator[Project]:
 
 
 def _entities_of(order: Order) -> Sequence[str] | None:
-    """What a data set for the simulator brings; the org around it (users, profiles) is not part of the set."""
     if order.source != "salesforce" or order.data is None:
         return None
-    with WorkbookSource(Context(files=FolderFiles(order.data.resolve()))) as files:
+    return entities_in(order.data)
+
+
+def entities_in(data: Path) -> list[str]:
+    """What a data set for the simulator brings; the org around it (users, profiles) is not part of the set."""
+    with WorkbookSource(Context(files=FolderFiles(data.resolve()))) as files:
         return [info.name for info in files.entities()]
 
 
@@ -186,8 +256,13 @@ def make_org(customer: Customer, name: str, role: Role, reach: Reach) -> Org:
     )
 
 
-def _run(project: Project, order: Order) -> reports.RunFigures:
-    run = runs.start_run(project, drivers=max(1, order.workers))
+def run_through(project: Project, order: Order) -> reports.RunFigures:
+    """Load the project once, to the end."""
+    return finish(runs.start_run(project, drivers=max(1, order.workers)), order)
+
+
+def finish(run: Run, order: Order) -> reports.RunFigures:
+    """Drive a run to its end, in this process or in as many as the order asks for."""
     if order.workers:
         crew.drive(run, order.workers)
     else:

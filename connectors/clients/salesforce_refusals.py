@@ -222,4 +222,4 @@ def sentence(code: str, said: str) -> str:
     """The refusal as staff read it, with Salesforce's own words in the middle."""
     found = refusal(code)
     words = " ".join(said.split())[:300]
-    return f"{found.what} Salesforce says: “{words or code}”. {found.advice}"
+    return f"{found.what} Salesforce says: “{(words or code).removesuffix('.')}”. {found.advice}"

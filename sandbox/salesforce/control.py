@@ -46,6 +46,7 @@ class Control:
             ("PATCH", "/_sandbox/settings", self.change_settings),
             ("DELETE", "/_sandbox/tokens", self.expire_tokens),
             ("DELETE", "/_sandbox/cursors", self.expire_cursors),
+            ("GET", "/_sandbox/records/{name}", self.dump),
             ("POST", "/_sandbox/records/{name}", self.upsert),
             ("DELETE", "/_sandbox/records/{name}", self.delete),
             ("POST", "/_sandbox/jobs/{id}/fail", self.fail_job),
@@ -123,6 +124,10 @@ class Control:
 
     def expire_cursors(self, _: Request, __: bytes) -> object:
         return {"expired": self.services.queries.expire()}
+
+    def dump(self, request: Request, _: bytes) -> object:
+        """What the store holds of an object outside the bin, column by column; no query, no field security."""
+        return {"records": records.dump(self.services.store, self._subject(request))}
 
     def upsert(self, request: Request, body: bytes) -> object:
         """``{"records": [...]}``: those with the Id of a record there are changed, the others added."""

@@ -39,6 +39,8 @@ BREAKPOINT_LOOKUPS = (
     "Daily_Pay_Code_Cap_Record", "Frequency_Pay_Code_Cap_Record", "Leave_Header",
 )  # fmt: skip
 
+NEGATIVE_LOADING = "A loading cannot be less than nothing."
+
 
 @dataclass(frozen=True, slots=True)
 class Names:
@@ -118,7 +120,7 @@ def _pay_code(n: Names) -> Metadata:
     p = n.payroll
     return _object(
         n.pay_code,
-        _field(p("Code"), "Text", length=20, required=True),
+        _field(p("Code"), "Text", length=20, required=True, unique=True),
         _picklist(p("Type"), "Earning", "Deduction", "Leave", "Allowance", "Loading"),
         _picklist(p("Status"), "Draft", "Active", "Inactive"),
         _field(p("Rate"), "Number", precision=12, scale=4),
@@ -155,6 +157,7 @@ def _loading(n: Names) -> Metadata:
         _field(n.time("Loading_Percent"), "Percent", precision=6, scale=2, required=True),
         _lookup(n.time("Calculation_Method"), n.method, "Loadings"),
         _lookup(n.time("Pay_Code"), n.pay_code, "Loadings"),
+        rules=(_refusal("Not_Negative", f"{n.time('Loading_Percent')} < 0", NEGATIVE_LOADING),),
     )
 
 
@@ -229,7 +232,7 @@ def _breakpoint(n: Names) -> Metadata:
     )
 
 
-def _object(name: str, *fields: Metadata, auto_number: str = "") -> Metadata:
+def _object(name: str, *fields: Metadata, auto_number: str = "", rules: Sequence[Metadata] = ()) -> Metadata:
     label = name.removesuffix("__c").rpartition("__")[2].replace("_", " ")
     naming = {"type": "AutoNumber", "displayFormat": auto_number} if auto_number else {"type": "Text"}
     detail = any(each["type"] == "MasterDetail" for each in fields)
@@ -240,7 +243,12 @@ def _object(name: str, *fields: Metadata, auto_number: str = "") -> Metadata:
         "nameField": {"label": f"{label} Name", **naming},
         "sharingModel": "ControlledByParent" if detail else "ReadWrite",
         "fields": list(fields),
+        "validationRules": list(rules),
     }
+
+
+def _refusal(name: str, formula: str, message: str) -> Metadata:
+    return {"fullName": name, "active": True, "errorConditionFormula": formula, "errorMessage": message}
 
 
 def _field(name: str, kind: str, **rest: object) -> Metadata:
@@ -283,6 +291,16 @@ class Size:
     bad: int = 0
 
 
+UNKNOWN_VALUE = "a value the picklist does not have"
+BLANK = "a required value is blank"
+TOO_LARGE = "a number too large for the field"
+TOO_LONG = "a text too long for the field"
+TOO_EARLY = "a date before the calendar begins"
+NO_PARENT = "a parent that does not exist"
+TAKEN = "a value that another record has, too, though it must be unique"
+AGAINST_A_RULE = "a value that a validation rule refuses"
+
+
 @dataclass(frozen=True, slots=True)
 class BadRecord:
     """A record planted wrong: where it is, and what is the matter with it."""
@@ -305,6 +323,15 @@ class Configuration:
         return sum(map(len, self.records.values()))
 
 
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What was done to a configuration since: ids of edited records → object, field and new value; ids of deleted
+    ones → object."""
+
+    edits: Mapping[str, tuple[str, str, object]]
+    deletes: Mapping[str, str]
+
+
 @dataclass(slots=True)
 class _World:
     """What is being made. ``prefixes`` are the objects' key prefixes in the org the records go to."""
@@ -320,7 +347,9 @@ class _World:
         return self.made[name]
 
     def any_of(self, name: str) -> str:
-        return str(self.draw.choice(self.made[name])["Id"])
+        """A record to refer to. The last tenth of an object is in use nowhere, as in any grown configuration."""
+        rows = self.made[name]
+        return str(self.draw.choice(rows[: len(rows) - len(rows) // 10])["Id"])
 
 
 def configuration(
@@ -437,15 +466,19 @@ def _fill_breakpoints(world: _World, count: int) -> None:
 def _spoil(world: _World, count: int) -> Iterator[BadRecord]:
     """Spoil ``count`` records that nothing refers to, kinds of trouble in turn."""
     n = world.names
-    free = {name: _unreferenced(world, name) for name in n.objects}
+    free = {name: _free(world.made, name) for name in n.objects}
+    taken = world.made[n.pay_code][len(world.made[n.pay_code]) // 2][n.payroll("Code")]
     kinds: Sequence[tuple[str, str, object, str]] = (
-        (n.breakpoint, n.time("Breakpoint_Type"), "Lunar Overtime", "a value the picklist does not have"),
-        (n.pay_code, n.payroll("Code"), None, "a required value is blank"),
-        (n.breakpoint, n.time("Start_Threshold"), 9_999_999.0, "a number too large for the field"),
-        (n.breakpoint, n.time("Pay_Code"), _nobody(world, n.pay_code), "a parent that does not exist"),
-        (n.leave_rule, n.payroll("Effective_Date"), None, "a required value is blank"),
-        (n.minimum, n.time("Effective_From"), "1500-01-01", "a date before the calendar begins"),
-        (n.breakpoint, n.time("Interpretation_Rule"), _nobody(world, n.rule), "a parent that does not exist"),
+        (n.breakpoint, n.time("Breakpoint_Type"), "Lunar Overtime", UNKNOWN_VALUE),
+        (n.pay_code, n.payroll("Code"), None, BLANK),
+        (n.breakpoint, n.time("Start_Threshold"), 9_999_999.0, TOO_LARGE),
+        (n.breakpoint, n.time("Pay_Code"), _nobody(world, n.pay_code), NO_PARENT),
+        (n.leave_rule, n.payroll("Effective_Date"), None, BLANK),
+        (n.minimum, n.time("Effective_From"), "1500-01-01", TOO_EARLY),
+        (n.breakpoint, n.time("Interpretation_Rule"), _nobody(world, n.rule), NO_PARENT),
+        (n.loading, n.time("Loading_Percent"), -5.0, AGAINST_A_RULE),
+        (n.pay_code, n.payroll("Code"), taken, TAKEN),
+        (n.pay_code, n.payroll("Code"), "A code of more than twenty characters", TOO_LONG),
     )
     planted = turn = 0
     while planted < count:
@@ -461,10 +494,10 @@ def _spoil(world: _World, count: int) -> Iterator[BadRecord]:
         yield BadRecord(name, str(row["Id"]), spoilt, trouble)
 
 
-def _unreferenced(world: _World, name: str) -> list[dict[str, Any]]:
+def _free(made: Mapping[str, list[dict[str, Any]]], name: str) -> list[dict[str, Any]]:
     """The object's records to which no other record refers."""
-    named = {value for rows in world.made.values() for row in rows for key, value in row.items() if key != "Id"}
-    return [row for row in world.made[name] if row["Id"] not in named]
+    named = {value for rows in made.values() for row in rows for key, value in row.items() if key != "Id"}
+    return [row for row in made[name] if row["Id"] not in named]
 
 
 def _nobody(world: _World, name: str) -> str:
@@ -492,6 +525,50 @@ def fill(running: Running, names: Names, size: Size | None = None, *, seed: int 
     for name, rows in made.records.items():
         running.control.upsert(name, rows)
     return made
+
+
+def change(running: Running, names: Names, made: Configuration) -> Changes:
+    """Ten edits of good records of four objects, one of them of a reference, and three deletions of good ones that
+    nothing refers to, among them the deepest breakpoint of a chain."""
+    bad = {each.id for each in made.bad}
+    good = {name: [row for row in rows if row["Id"] not in bad] for name, rows in made.records.items()}
+    time, payroll = names.time, names.payroll
+    wanted: Sequence[tuple[str, int, str, object]] = (
+        (names.pay_code, 4, payroll("Rate"), 9.75),
+        (names.rule, 3, time("Short_Description"), "Edited"),
+        (names.breakpoint, 2, time("Daily_Quantity"), 4.5),
+        (names.loading, 1, time("Pay_Code"), good[names.pay_code][-1]["Id"]),
+    )
+    edits = {
+        str(row["Id"]): (name, spot, value)
+        for name, count, spot, value in wanted
+        for row in good[name][10 : 10 + count]
+    }
+    for key, (name, spot, value) in edits.items():
+        running.control.upsert(name, [{"Id": key, spot: value}])
+    gone = {
+        str(next(row["Id"] for row in reversed(good[name]) if row in _free(made.records, name))): name
+        for name in (names.leave_rule, names.loading, names.breakpoint)
+    }
+    for key, name in gone.items():
+        running.control.delete(name, [key])
+    return Changes(edits, gone)
+
+
+def settle(running: Running, names: Names, twins: Sequence[str] = ()) -> None:
+    """What an org has before anything comes to it: a few records of its own, which carry no external id, and an
+    older version of the pay codes with these external ids."""
+    p, t, add = names.payroll, names.time, running.control.upsert
+    code = add(names.pay_code, [{"Name": "House rate", p("Code"): "HOUSE", p("Rate"): 1.25}])[0]
+    rule = add(names.rule, [{"Name": "House rule", t("Pay_Code"): code, t("Status"): "Active"}])[0]
+    first = {"Name": "House overtime", t("Interpretation_Rule"): rule, t("Pay_Code"): code}
+    above = add(names.breakpoint, [first])[0]
+    add(names.breakpoint, [first | {"Name": "House penalty", t("Primary_Interpretation_Breakpoint"): above}])
+    older = [
+        {"Name": f"Older {number}", p("Code"): f"OLD{number}", names.external_id: key}
+        for number, key in enumerate(twins)
+    ]
+    add(names.pay_code, older)
 
 
 def _described(running: Running, names: Names) -> dict[str, Metadata]:

@@ -62,6 +62,17 @@ def delete(store: Store, subject: SObject, record_ids: Sequence[str]) -> int:
         return sum(connection.execute(sql, (*stamps, ids.normalised(each))).rowcount for each in record_ids)
 
 
+def dump(store: Store, subject: SObject) -> list[dict[str, object]]:
+    """Every record outside the bin with all columns as they are stored, by ``Id``."""
+    with store.read() as connection:
+        sql = f'SELECT * FROM "{subject.name}" WHERE "IsDeleted" = 0 ORDER BY "Id"'  # noqa: S608 - a schema name
+        found = connection.execute(sql)
+        names = [each[0] for each in found.description]
+        return [
+            {name: value for name, value in zip(names, row, strict=True) if not name.startswith("_")} for row in found
+        ]
+
+
 def exists(store: Store, subject: SObject, record_id: str) -> bool:
     with store.read() as connection:
         sql = f'SELECT 1 FROM "{subject.name}" WHERE "Id" = ?'  # noqa: S608 - a schema name

@@ -75,6 +75,10 @@ class ControlClient:
     def reset_calls(self) -> None:
         self._ask("DELETE", "/_sandbox/calls")
 
+    def dump(self, name: str) -> list[dict[str, Any]]:
+        """Every record of an object outside the bin, with all columns as they are stored."""
+        return list(self._ask("GET", f"/_sandbox/records/{name}")["records"])
+
     def upsert(self, name: str, records: Sequence[Mapping[str, object]]) -> list[str]:
         """Add records, or change those whose Id is there already; returns their ids."""
         return list(self._ask("POST", f"/_sandbox/records/{name}", {"records": list(records)})["ids"])
