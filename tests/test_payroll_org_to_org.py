@@ -1,4 +1,4 @@
-"""Between two simulated orgs: payroll configuration with bad records in it, again, changed, undone; public data sets."""
+"""Between two simulated orgs: payroll configuration with bad records, again, changed, undone; public data sets."""
 
 import re
 from collections import Counter

@@ -23,7 +23,7 @@ from connectors.types import (
     Operator,
 )
 from sandbox.salesforce import payroll
-from sandbox.salesforce.payroll import RECORD_TYPES, Configuration, Names, Size
+from sandbox.salesforce.payroll import NEGATIVE_LOADING, RECORD_TYPES, Configuration, Names, Size
 from sandbox.salesforce.running import Running, running_simulator
 from tests.connectors.payroll_org import context_of
 
@@ -96,6 +96,7 @@ def test_automation_is_listed_by_kind(org: tuple[Running, Configuration], source
     assert found.unread == ()
     assert set(found.automations) == {
         Automation(AutomationKind.VALIDATION_RULE, N.rule, "Named", active=True, detail="Give it a name."),
+        Automation(AutomationKind.VALIDATION_RULE, N.loading, "Not_Negative", active=True, detail=NEGATIVE_LOADING),
         Automation(AutomationKind.TRIGGER, N.rule, "Guard", active=True),
         Automation(AutomationKind.FLOW, "Account", "Nightly", active=False, detail="Nightly"),
         Automation(AutomationKind.DUPLICATE_RULE, "Account", "Twice", active=True, detail="Accounts"),
