@@ -57,10 +57,12 @@ Contestant = Callable[[Running, Running, int], Turn]
 
 
 def measure(size: Size) -> list[Figure]:
-    """With a tenth of the rows. Raises BenchFailed where a contestant's result is not what the source holds."""
+    """With a tenth of the rows. A rival that is not to be had is shown and misses nothing; one that fails misses what
+    is wanted of us. Raises BenchFailed where our own result is not what the source holds."""
     records = size.rows // SHARE
     turns: dict[str, list[Turn]] = {}
     missing: dict[str, str] = {}
+    failed: set[str] = set()
     for number in range(size.rounds):
         names = list(CONTESTANTS)
         for name in names if number % 2 == 0 else names[::-1]:
@@ -68,11 +70,18 @@ def measure(size: Size) -> list[Figure]:
                 turn = _turn(CONTESTANTS[name], records)
             except PeerMissing as reason:
                 missing[name] = str(reason)
-                size.tell(f"{name} does not take part: {reason}")
+                size.tell(f"{name} not installed, it does not take part: {reason}")
+                continue
+            except BenchFailed as failure:
+                if name == OURS:
+                    raise
+                failed.add(name)
+                size.tell(f"{name} failed: {failure}")
                 continue
             turns.setdefault(name, []).append(turn)
             size.tell(f"{name}: {turn.seconds:.1f} s, {turn.calls:,} calls, {turn.peak_mib:.0f} MiB")
-    return figures(records, {name: middle(each) for name, each in turns.items()}, missing)
+    beaten = [Figure(f"{name} failed", 1, "contestant", at_most=0) for name in sorted(failed)]
+    return [*figures(records, {name: middle(each) for name, each in turns.items()}, missing), *beaten]
 
 
 def middle(turns: Sequence[Turn]) -> Turn:
@@ -101,7 +110,7 @@ def figures(records: int, turns: Mapping[str, Turn], missing: Mapping[str, str])
     if SFDMU in turns:
         share = ours.peak_mib / turns[SFDMU].peak_mib
         found.append(Figure(f"{OURS}'s memory by that of {SFDMU}", share, "times", at_most=SHARE_OF_MEMORY))
-    return found + [Figure(f"{name} is missing: {reason}", 1, "contestant") for name, reason in missing.items()]
+    return found + [Figure(f"{name} not installed: {reason}", 1, "contestant") for name, reason in missing.items()]
 
 
 def _turn(contestant: Contestant, records: int) -> Turn:

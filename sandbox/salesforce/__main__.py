@@ -1,26 +1,53 @@
-"""``python -m sandbox.salesforce``: one simulated org, served until SIGTERM or Ctrl-C."""
+"""``python -m sandbox.salesforce``: one simulated org or several, served until SIGTERM or Ctrl-C."""
 
 import argparse
+import re
 import sys
 from pathlib import Path
 
 import orjson
 
 from sandbox.salesforce.build import Contents
+from sandbox.salesforce.org import Settings
 from sandbox.salesforce.running import Ready, serve
+
+ORG_KEYS = ("records", "seed", "bad", "api-limit", "data")
+_NEXT_KEY = re.compile(rf",(?=(?:{'|'.join(ORG_KEYS)})=)")
 
 
 def main() -> int:
     """Serve; returns the process's exit code (2 where the data cannot be loaded)."""
     arguments = _parser().parse_args()
-    contents = Contents(records=arguments.records, seed=arguments.seed, bad=arguments.bad, data=arguments.data)
-    contents.settings.api_limit = arguments.api_limit
+    own = {key: getattr(arguments, key.replace("-", "_")) for key in ORG_KEYS}
     try:
-        serve(contents, port=arguments.port, tls=arguments.tls, announce=_announce)
+        orgs = [_contents({**own, **_read(each)}) for each in arguments.org or ("",)]
+        serve(orgs, port=arguments.port, tls=arguments.tls, announce=_announce)
     except ValueError as wrong:
         sys.stderr.write(f"The simulator did not start: {wrong}\n")
         return 2
     return 0
+
+
+def _read(text: str) -> dict[str, str]:
+    """``records=200,data=DIR`` by key; raises ValueError."""
+    parts = [part.partition("=") for part in _NEXT_KEY.split(text) if part]
+    found = {key: value for key, _, value in parts}
+    if not set(found) <= set(ORG_KEYS):
+        raise ValueError(f"--org {text} is not understood; it is KEY=VALUE,… with the keys {', '.join(ORG_KEYS)}")
+    return found
+
+
+def _contents(given: dict[str, str | int | Path | None]) -> Contents:
+    records, seed, bad, limit = (_number(key, given[key]) for key in ORG_KEYS if key != "data")
+    data = Path(str(given["data"])) if given["data"] else None
+    return Contents(records=records, seed=seed, bad=bad, data=data, settings=Settings(api_limit=limit))
+
+
+def _number(key: str, value: object) -> int:
+    try:
+        return int(str(value))
+    except ValueError as wrong:
+        raise ValueError(f"{key} is a whole number, not “{value}”") from wrong
 
 
 def _announce(ready: Ready) -> None:
@@ -29,7 +56,7 @@ def _announce(ready: Ready) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m sandbox.salesforce", description="A simulated Salesforce org.")
+    parser = argparse.ArgumentParser(prog="python -m sandbox.salesforce", description="Simulated Salesforce orgs.")
     parser.add_argument("--port", type=int, default=0, help="port to listen on; 0 (the default) takes a free one")
     parser.add_argument("--tls", action="store_true", help="serve https with a certificate of a CA made at start")
     parser.add_argument(
@@ -39,6 +66,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=1, metavar="S", help="seed of generated data and of random faults")
     parser.add_argument("--bad", type=int, default=0, metavar="N", help="how many of the generated records are bad")
     parser.add_argument("--api-limit", type=int, default=100_000, metavar="N", help="API requests allowed")
+    parser.add_argument(
+        "--org",
+        action="append",
+        metavar="KEY=VALUE,…",
+        help=f"an org of its own at the next port; once for each. Keys: {', '.join(ORG_KEYS)}",
+    )
     return parser
 
 

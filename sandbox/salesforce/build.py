@@ -30,14 +30,15 @@ class Contents:
     settings: Settings = field(default_factory=Settings)
 
 
-def build(contents: Contents, *, hang_up: Hangup) -> Simulator:
-    """An org ready to be served. Raises ValueError with one sentence where the data set cannot be loaded."""
+def build(contents: Contents, *, hang_up: Hangup, number: int = 0) -> Simulator:
+    """An org ready to be served, the ``number``-th of its process from 0. Raises ValueError with one sentence
+    where the data set cannot be loaded."""
     schema = standard_schema()
     if contents.data is not None and (contents.data / "objects").is_dir():
         schema = read_objects(schema, contents.data / "objects")
-    store = Store(schema)
+    org = Org(contents.credentials, number, contents.settings)
+    store = Store(schema, org.first)
     try:
-        org = Org(contents.credentials, settings=contents.settings)
         bad: list[BadRecord] = []
         set_up(store, org)
         definitions = Definitions(store, org, Automation())

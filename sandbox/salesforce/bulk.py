@@ -66,7 +66,7 @@ class BulkJobs:
         number = next(self._numbers)
         table = f"_bulk_{number}"
         work = self._workers.submit(self._fill, table, plan, DELIMITERS[delimiter])
-        key = ids.record_id("750", number)
+        key = ids.record_id("750", self.org.first + number)
         job = Job(key, operation, plan, version, delimiter, ending, table, _now(), self.org.user_id, work, stamp=_now())
         with self._lock:
             self._jobs[key] = job

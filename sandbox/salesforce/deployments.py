@@ -72,9 +72,9 @@ class Deployments:
             files = list(_files(package))
             gone = list(_destroyed(package))
         failures, tests = self._carry_out(files, gone, check_only=check_only)
-        settings = self.components.org.settings
-        key = ids.record_id("0Af", next(self._numbers))
-        made = Deployment(key, len(files) + len(gone), failures, tests, check_only, settings.deploy_polls)
+        org = self.components.org
+        key = ids.record_id("0Af", org.first + next(self._numbers))
+        made = Deployment(key, len(files) + len(gone), failures, tests, check_only, org.settings.deploy_polls)
         self._known[key] = made
         return made
 

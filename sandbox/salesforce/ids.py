@@ -6,6 +6,8 @@ ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _CHECKSUM = "ABCDEFGHIJKLMNOPQRSTUVWXYZ012345"
 _INSTANCE = "Hs0"  # mixed case on purpose: a client that folds the case of an id breaks it
 _COUNTER_DIGITS = 9
+ORG_SPAN = 62**7
+"""Record numbers between one org of a process and the next, so that no id of one is an id in another."""
 
 
 def with_checksum(short: str) -> str:

@@ -85,7 +85,7 @@ class IngestJobs:
         subject, operation, key = self._asked(request)
         delimiter, ending = _format(request)
         number = next(self._numbers)
-        job_id = ids.record_id("750", 62**6 + number)
+        job_id = ids.record_id("750", self.org.first + 62**6 + number)
         job = IngestJob(job_id, subject, operation, key, version, delimiter, ending, _now(), self.org.user_id, _now())
         job.assignment = str(request.get("assignmentRuleId") or "")
         with self._lock:

@@ -70,11 +70,10 @@ class Settings:
 
 @dataclass
 class Org:
-    """The state around the records. Thread-safe."""
+    """The state around the records. Thread-safe. ``number`` tells the orgs of one process apart, from 0."""
 
     credentials: Credentials = field(default_factory=new_credentials)
-    org_id: str = field(default_factory=lambda: ids.record_id("00D", 1))
-    user_id: str = field(default_factory=lambda: ids.record_id("005", 1))
+    number: int = 0
     settings: Settings = field(default_factory=Settings)
     used: int = 0
     bulk_jobs: int = 0
@@ -84,6 +83,20 @@ class Org:
     _tokens: set[str] = field(default_factory=set)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _numbers: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
+
+    @property
+    def first(self) -> int:
+        """Before the number of this org's first record of any object."""
+        return self.number * ids.ORG_SPAN
+
+    @property
+    def org_id(self) -> str:
+        return ids.record_id("00D", self.first + 1)
+
+    @property
+    def user_id(self) -> str:
+        """The administrator's."""
+        return ids.record_id("005", self.first + 1)
 
     def __post_init__(self) -> None:
         """Every org knows the vendor's command line, and here an app of the customer's own."""

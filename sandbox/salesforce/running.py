@@ -1,4 +1,8 @@
-"""Running a simulator: in the foreground, in a thread of a test, or as a process of its own."""
+"""Running simulated orgs: in the foreground, in a thread of a test, or as a process of their own.
+
+Several orgs of one process share its threads and nothing else: each has a port, records, users, tokens and limits of
+its own, and ids that no other has.
+"""
 
 import signal
 import socket
@@ -8,7 +12,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +20,9 @@ from typing import Any
 import httpx
 import orjson
 import uvicorn
+from starlette.types import ASGIApp, Receive, Scope, Send
 
+from sandbox.salesforce.app import Simulator
 from sandbox.salesforce.apps import PLATFORM_CLI
 from sandbox.salesforce.build import Contents, build
 from sandbox.salesforce.org import Org
@@ -27,6 +33,8 @@ from sandbox.salesforce.tls import Certificates, make_certificates
 HOST = "127.0.0.1"
 START_SECONDS = 300
 STOP_SECONDS = 20
+KEEP_ALIVE_SECONDS = 75
+"""Clients that ask for a job's state every five seconds must not find their connection closed at that very moment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,17 +174,18 @@ class Running:
         return self.ready.url
 
 
-def serve(contents: Contents, *, port: int, tls: bool, announce: Callable[[Ready], None]) -> None:
-    """Build the org and serve it until SIGTERM or SIGINT; ``announce`` is called once it answers.
+def serve(orgs: Sequence[Contents], *, port: int, tls: bool, announce: Callable[[Ready], None]) -> None:
+    """Build the orgs and serve them until SIGTERM or SIGINT; ``announce`` is called for each once all answer.
 
-    Both signals leave by way of SystemExit(0), also while the org is still being built, so that its files go too:
-    uvicorn stops serving at a signal and then raises it once more for the handler that was there before.
+    They listen at ``port`` and the ports after it, or at free ones for 0. Both signals leave by way of SystemExit(0),
+    also while an org is still being built, so that its files go too: uvicorn stops serving at a signal and then raises
+    it once more for the handler that was there before.
     """
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _leave)
-    with _served(contents, port=port, tls=tls) as (server, bound, ready):
-        server.announce = lambda: announce(ready)
-        server.run(sockets=[bound])
+    with _served(orgs, port=port, tls=tls) as served:
+        served.server.announce = lambda: served.announced(announce)
+        served.run()
 
 
 def _leave(_: int, __: object) -> None:
@@ -195,13 +204,18 @@ def running_simulator(
 ) -> Iterator[Running]:
     """A simulator on a free port for the duration: in a thread, or in a process of its own with ``process``."""
     contents = Contents(records=records, seed=seed, bad=bad, data=data)
-    running = _in_process(contents, tls=tls) if process else _in_thread(contents, tls=tls)
-    with running as ready:
-        control = ControlClient(ready)
-        try:
-            yield Running(ready, control)
-        finally:
-            control.close()
+    with running_simulators(contents, tls=tls, process=process) as (running,):
+        yield running
+
+
+@contextmanager
+def running_simulators(*orgs: Contents, tls: bool = False, process: bool = False) -> Iterator[list[Running]]:
+    """Several orgs in one thread, or in one process, for the duration; in the order given."""
+    with _in_process(orgs, tls=tls) if process else _in_thread(orgs, tls=tls) as every, ExitStack() as stack:
+        running = [Running(ready, ControlClient(ready)) for ready in every]
+        for each in running:
+            stack.callback(each.control.close)
+        yield running
 
 
 class _Server(uvicorn.Server):
@@ -214,30 +228,61 @@ class _Server(uvicorn.Server):
         self.announce()
 
 
+@dataclass(frozen=True, slots=True)
+class _Served:
+    """A server that does not run yet, the sockets it will listen on, and what each org's clients need."""
+
+    server: _Server
+    bound: list[socket.socket]
+    ready: list[Ready]
+
+    def run(self) -> None:
+        self.server.run(sockets=self.bound)
+
+    def announced(self, announce: Callable[[Ready], None]) -> None:
+        for ready in self.ready:
+            announce(ready)
+
+
+def _by_port(orgs: Mapping[int, Simulator]) -> ASGIApp:
+    """One application for orgs that are told apart by the port a request came to."""
+
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        await orgs[scope["server"][1]].app(scope, receive, send)
+
+    return application
+
+
 @contextmanager
-def _served(contents: Contents, *, port: int, tls: bool) -> Iterator[tuple["_Server", socket.socket, Ready]]:
+def _served(orgs: Sequence[Contents], *, port: int, tls: bool) -> Iterator[_Served]:
     connections = Connections()
-    with tempfile.TemporaryDirectory(prefix="salesforce-sandbox-tls-") as folder, listening_socket(HOST, port) as bound:
+    with ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="salesforce-sandbox-tls-"))
+        ports = [port + number if port else 0 for number in range(len(orgs))]
+        bound = [stack.enter_context(listening_socket(HOST, each)) for each in ports]
         certificates = make_certificates(Path(folder)) if tls else None
-        simulator = build(contents, hang_up=connections.hang_up)
-        try:
-            config = uvicorn.Config(
-                simulator.app,
-                http=connections.protocol(),
-                ws="none",
-                lifespan="off",
-                log_config=None,
-                access_log=False,
-                timeout_graceful_shutdown=3,
-                ssl_certfile=certificates.certificate if certificates else None,
-                ssl_keyfile=str(certificates.key) if certificates else None,
-            )
-            scheme = "https" if certificates else "http"
-            address = f"{HOST}:{bound.getsockname()[1]}"
-            ready = _ready(simulator.org, simulator.store, scheme, address, certificates)
-            yield _Server(config), bound, ready
-        finally:
-            simulator.close()
+        simulators = []
+        for number, contents in enumerate(orgs):
+            simulators.append(build(contents, hang_up=connections.hang_up, number=number))
+            stack.callback(simulators[-1].close)
+        config = uvicorn.Config(
+            _by_port(dict(zip((each.getsockname()[1] for each in bound), simulators, strict=True))),
+            http=connections.protocol(),
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
+            timeout_graceful_shutdown=3,
+            ssl_certfile=certificates.certificate if certificates else None,
+            ssl_keyfile=str(certificates.key) if certificates else None,
+        )
+        scheme = "https" if certificates else "http"
+        ready = [
+            _ready(each.org, each.store, scheme, f"{HOST}:{taken.getsockname()[1]}", certificates)
+            for each, taken in zip(simulators, bound, strict=True)
+        ]
+        yield _Served(_Server(config), bound, ready)
 
 
 def _ready(org: Org, store: Store, scheme: str, address: str, certificates: Certificates | None) -> Ready:
@@ -261,33 +306,29 @@ def _ready(org: Org, store: Store, scheme: str, address: str, certificates: Cert
 
 
 @contextmanager
-def _in_thread(contents: Contents, *, tls: bool) -> Iterator[Ready]:
-    with _served(contents, port=0, tls=tls) as (server, bound, ready):
+def _in_thread(orgs: Sequence[Contents], *, tls: bool) -> Iterator[list[Ready]]:
+    with _served(orgs, port=0, tls=tls) as served:
         listening = threading.Event()
-        server.announce = listening.set
-        thread = threading.Thread(
-            target=server.run, kwargs={"sockets": [bound]}, name="salesforce-sandbox", daemon=True
-        )
+        served.server.announce = listening.set
+        thread = threading.Thread(target=served.run, name="salesforce-sandbox", daemon=True)
         thread.start()
         try:
             if not listening.wait(START_SECONDS):
                 raise RuntimeError("The simulator did not begin to listen; see its log for why.")
-            yield ready
+            yield served.ready
         finally:
-            server.should_exit = True
+            served.server.should_exit = True
             thread.join(STOP_SECONDS)
 
 
 @contextmanager
-def _in_process(contents: Contents, *, tls: bool) -> Iterator[Ready]:
-    options = [f"--records={contents.records}", f"--seed={contents.seed}", f"--bad={contents.bad}"]
-    options += [f"--data={contents.data}"] if contents.data else []
-    options += ["--tls"] if tls else []
+def _in_process(orgs: Sequence[Contents], *, tls: bool) -> Iterator[list[Ready]]:
+    options = [f"--org={_spelled(contents)}" for contents in orgs] + (["--tls"] if tls else [])
     root = Path(__file__).resolve().parents[2]
     command = [sys.executable, "-m", "sandbox.salesforce", *options]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=root) as process:
         try:
-            yield _announced(process)
+            yield [_announced(process) for _ in orgs]
         finally:
             process.terminate()
             try:
@@ -296,8 +337,14 @@ def _in_process(contents: Contents, *, tls: bool) -> Iterator[Ready]:
                 process.kill()
 
 
+def _spelled(contents: Contents) -> str:
+    """An org as ``--org`` takes it."""
+    folder = [f"data={contents.data.resolve()}"] if contents.data else []
+    return ",".join([f"records={contents.records}", f"seed={contents.seed}", f"bad={contents.bad}", *folder])
+
+
 def _announced(process: "subprocess.Popen[bytes]") -> Ready:
-    """The line a simulator prints when it is ready; raises RuntimeError with its own words where it ended instead."""
+    """A line a simulator prints when it is ready; raises RuntimeError with its own words where it ended instead."""
     if process.stdout is None or process.stderr is None:
         raise RuntimeError("The simulator's output is not connected.")
     line = process.stdout.readline()

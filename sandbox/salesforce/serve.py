@@ -9,14 +9,14 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 
 class Connections:
-    """Open connections by the client's address, so that a fault can reset the one a request came on."""
+    """Open connections by the addresses of both ends, so that a fault can reset the one a request came on."""
 
     def __init__(self) -> None:
-        self._open: dict[tuple[str, int], asyncio.Transport] = {}
+        self._open: dict[tuple[object, object], asyncio.Transport] = {}
 
     def hang_up(self, scope: Scope) -> None:
         """Reset the connection: the client sees ECONNRESET, not a tidy end."""
-        transport = self._open.get(tuple(scope["client"]))
+        transport = self._open.get((tuple(scope["client"]), tuple(scope["server"])))
         if transport is None:
             return
         raw = transport.get_extra_info("socket")
@@ -31,12 +31,10 @@ class Connections:
         class Noted(H11Protocol):
             def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn's own narrowing
                 super().connection_made(transport)
-                if self.client is not None:
-                    connections[self.client] = transport
+                connections[self.client, self.server] = transport
 
             def connection_lost(self, exc: Exception | None) -> None:
-                if self.client is not None:
-                    connections.pop(self.client, None)
+                connections.pop((self.client, self.server), None)
                 super().connection_lost(exc)
 
         return Noted

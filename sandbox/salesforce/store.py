@@ -37,10 +37,12 @@ def now() -> str:
 
 
 class Store:
-    """Tables for every object of ``schema``. Close it to remove the file."""
+    """Tables for every object of ``schema``. Close it to remove the file. ``first`` is the number before that of the
+    first record of any object."""
 
-    def __init__(self, schema: Schema) -> None:
+    def __init__(self, schema: Schema, first: int = 0) -> None:
         self.schema = schema
+        self._first = first
         self._folder = tempfile.TemporaryDirectory(prefix="salesforce-sandbox-")
         self._path = Path(self._folder.name) / "org.sqlite"
         self._idle: queue.SimpleQueue[sqlite3.Connection] = queue.SimpleQueue()
@@ -117,7 +119,7 @@ class Store:
 
     def reserve(self, subject: SObject, count: int) -> int:
         """Take ``count`` consecutive record numbers of an object; returns the first."""
-        first = self._counters.get(subject.name, 1)
+        first = self._counters.get(subject.name, self._first + 1)
         self._counters[subject.name] = first + count
         return first
 

@@ -1,5 +1,6 @@
 """The benchmark in small: what its file holds, what it concludes, and one contest over a few hundred records."""
 
+from io import StringIO
 from pathlib import Path
 
 import orjson
@@ -15,7 +16,7 @@ from migration_factory.bench.contest import Contest
 from migration_factory.bench.data import COLUMNS, write_accounts
 from migration_factory.bench.engine import BenchFailed
 from migration_factory.bench.report import Memory, Report, Timing
-from migration_factory.bench.trial import Size
+from migration_factory.bench.trial import Figure, Size
 from orgs.models import Customer
 from runs import drivers
 from runs.models import Run
@@ -138,3 +139,19 @@ def test_the_pages_of_a_rest_api_are_moved_and_counted(monkeypatch: pytest.Monke
         "2,500 records: fetching alone", "2,500 records: engine", "engine takes, of fetching alone"
     ]  # fmt: skip
     assert not Customer.objects.exists()
+
+
+def test_a_measurement_that_fails_does_not_stop_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(_: Size) -> list[Figure]:
+        raise BenchFailed("nothing came")
+
+    held = {"pages": failing, "rest": lambda _: [Figure("pages a second", 70, "pages", at_least=60)]}
+    monkeypatch.setattr("migration_factory.management.commands.bench.trial", held.__getitem__)
+    monkeypatch.setattr("migration_factory.management.commands.bench.call_command", lambda *_, **__: None)
+    shown, told = StringIO(), StringIO()
+    with pytest.raises(SystemExit) as ended:
+        call_command("bench", "--only", "pages", "rest", "--json", stdout=shown, stderr=told)
+    assert ended.value.code == 1
+    assert "pages failed: nothing came" in told.getvalue()
+    assert '"bench":"rest"' in shown.getvalue()
+    call_command("bench", "--only", "rest", "--json", stdout=shown)

@@ -88,9 +88,24 @@ def test_a_missing_rival_is_shown_and_the_rest_is_measured(monkeypatch: pytest.M
     monkeypatch.setattr(org_to_org, "CONTESTANTS", contestants)
     monkeypatch.setattr(org_to_org, "_turn", lambda contestant, _: contestant())
     names = [each.name for each in org_to_org.measure(Size(1_000, tell=told.append))]
-    assert "SFDMU is missing: npm is not on this machine" in names
+    assert "SFDMU not installed: npm is not on this machine" in names
     assert f"{OURS}: time" in names
-    assert any("SFDMU does not take part" in line for line in told)
+    assert any("SFDMU not installed" in line for line in told)
+
+
+def test_a_rival_that_fails_is_shown_and_nothing_is_won(monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(*_: object) -> Turn:
+        raise BenchFailed("socket hang up")
+
+    told: list[str] = []
+    monkeypatch.setattr(org_to_org, "_turn", lambda contestant, _: contestant())
+    monkeypatch.setattr(org_to_org, "CONTESTANTS", {OURS: lambda: Turn(1.0, 1.0, 1), "SFDMU": failing})
+    found = org_to_org.measure(Size(1_000, tell=told.append))
+    assert [each.name for each in found if not each.met] == ["SFDMU failed"]
+    assert told[-1] == "SFDMU failed: socket hang up"
+    monkeypatch.setattr(org_to_org, "CONTESTANTS", {OURS: failing})
+    with pytest.raises(BenchFailed, match="socket hang up"):
+        org_to_org.measure(Size(1_000))
 
 
 def test_without_npm_the_peer_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
