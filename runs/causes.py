@@ -46,7 +46,7 @@ class Cause:
 def causes_of(run: Run) -> list[Cause]:
     """Errors first, then notes, the most frequent first; at most ``MOST_CAUSES``. One query."""
     with connection.cursor() as cursor:
-        cursor.execute(_CAUSES, {"run": run.pk, "most": MOST_CAUSES, "cap": COUNT_CAP + 1})
+        cursor.execute(_CAUSES, {"project": run.project_id, "run": run.pk, "most": MOST_CAUSES, "cap": COUNT_CAP + 1})
         found = [Cause(*row) for row in cursor.fetchall()]
     return sorted(found, key=lambda cause: (not cause.is_error, -cause.count, cause.rule, cause.field))
 
@@ -71,19 +71,22 @@ SELECT rule FROM unnest(%(rules)s::text[]) rule
 """
 _CAUSES = """
 WITH RECURSIVE cause AS (
-    (SELECT severity, rule, field FROM runs_finding WHERE run_id = %(run)s ORDER BY severity, rule, field LIMIT 1)
+    (SELECT severity, rule, field FROM runs_finding WHERE project_id = %(project)s AND run_id = %(run)s
+      ORDER BY severity, rule, field LIMIT 1)
     UNION ALL
     SELECT following.* FROM cause, LATERAL (
         SELECT f.severity, f.rule, f.field FROM runs_finding f
-         WHERE f.run_id = %(run)s AND (f.severity, f.rule, f.field) > (cause.severity, cause.rule, cause.field)
+         WHERE f.project_id = %(project)s AND f.run_id = %(run)s
+           AND (f.severity, f.rule, f.field) > (cause.severity, cause.rule, cause.field)
          ORDER BY f.severity, f.rule, f.field LIMIT 1) following)
 SELECT cause.severity, cause.rule, cause.field, counted.n, sample.message, s.object_id, sample.source_id, sample.part
   FROM (SELECT * FROM cause LIMIT %(most)s) cause,
        LATERAL (SELECT count(*) AS n FROM (
-           SELECT FROM runs_finding f WHERE f.run_id = %(run)s AND f.severity = cause.severity
+           SELECT FROM runs_finding f
+            WHERE f.project_id = %(project)s AND f.run_id = %(run)s AND f.severity = cause.severity
               AND f.rule = cause.rule AND f.field = cause.field LIMIT %(cap)s) capped) counted,
        LATERAL (SELECT f.message, f.source_id, f.part, f.step_id FROM runs_finding f
-                 WHERE f.run_id = %(run)s AND f.severity = cause.severity AND f.rule = cause.rule
-                   AND f.field = cause.field LIMIT 1) sample
+                 WHERE f.project_id = %(project)s AND f.run_id = %(run)s AND f.severity = cause.severity
+                   AND f.rule = cause.rule AND f.field = cause.field LIMIT 1) sample
   JOIN runs_step s ON s.id = sample.step_id
 """

@@ -17,7 +17,7 @@ from runs import estimates, predictions
 from runs.choices import OPEN
 from runs.dry_runs import start_dry_run
 from runs.forecast_models import DryRun, Prediction
-from runs.models import Run
+from runs.models import Chunk, Run
 from runs.scoring import Score
 from runs.services import RunRefused
 from runs.views import may_control, may_view, note, run_of
@@ -150,6 +150,7 @@ def _troubles(request: HttpRequest, run: Run) -> dict[str, Any]:
         "outcomes": predictions.TROUBLES,
         "outcome": outcome,
         "after": after,
+        "forgotten": Chunk.objects.filter(run=run, month=None).exists(),
         "next_after": listed[PER_PAGE - 1].source_id if len(listed) > PER_PAGE else "",
     }
 

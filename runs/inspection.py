@@ -140,7 +140,9 @@ def compared(mapped: Side, before: Side, now: Side | None) -> list[Compared]:
 def findings(record: TrackedRecord) -> list[Finding]:
     """What was found about the record in the chunks that touched it, newest first."""
     return list(
-        Finding.objects.filter(chunk__in=record.chunks, source_id=record.source_id, part=record.part)
+        Finding.objects.filter(
+            project=record.project_id, chunk__in=record.chunks, source_id=record.source_id, part=record.part
+        )
         .select_related("step__run")
         .order_by("-chunk", "id")[:100]
     )

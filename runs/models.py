@@ -287,12 +287,13 @@ class TrackedRecord(models.Model):
 class MatchKey(models.Model):
     """Which source record carries which match key (128 bits over its values, as the target compares them).
 
-    Two records with one key are both stopped, whichever came first; written only by ``runs.ledger``.
+    Two records with one key are both stopped, whichever came first. The table is partitioned by project and written
+    only by ``runs.ledger``.
     """
 
     pk = models.CompositePrimaryKey("project", "object", "source_id", "part")
     project = models.ForeignKey(
-        "projects.Project", on_delete=models.CASCADE, db_constraint=False, db_index=False, related_name="+"
+        "projects.Project", on_delete=models.DO_NOTHING, db_constraint=False, db_index=False, related_name="+"
     )
     object = models.ForeignKey(
         "projects.ProjectObject", on_delete=models.CASCADE, db_constraint=False, db_index=False, related_name="+"
@@ -310,15 +311,22 @@ class MatchKey(models.Model):
 
 
 class Finding(models.Model):
-    """Something wrong or worth knowing about one field of one record, found while mapping, loading or verifying."""
+    """Something wrong or worth knowing about one field of one record, found while mapping, loading or verifying.
+
+    The table is partitioned by project, has no foreign keys (see ``runs.partitions``), and is written only by
+    ``runs.ledger``; who looks for findings names the project.
+    """
 
     class Phase(models.TextChoices):
         LOAD = "load", "Mapping and loading"
         VERIFY = "verify", "Reconciliation"
 
-    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="findings", db_index=False)
-    step = models.ForeignKey(Step, on_delete=models.CASCADE, related_name="findings", db_index=False)
-    chunk = models.ForeignKey(Chunk, on_delete=models.CASCADE, related_name="findings")
+    project = models.ForeignKey(
+        "projects.Project", on_delete=models.DO_NOTHING, db_constraint=False, db_index=False, related_name="+"
+    )
+    run = models.ForeignKey(Run, on_delete=models.DO_NOTHING, db_constraint=False, db_index=False, related_name="+")
+    step = models.ForeignKey(Step, on_delete=models.DO_NOTHING, db_constraint=False, db_index=False, related_name="+")
+    chunk = models.ForeignKey(Chunk, on_delete=models.DO_NOTHING, db_constraint=False, related_name="+")
     phase = models.CharField(max_length=6, choices=Phase)
     severity = models.CharField(max_length=5)
     source_id = models.TextField()

@@ -1,5 +1,5 @@
-"""The partitions of the big tables: tracked records by project, the contents of chunks by project and month,
-predictions by project and dry run.
+"""The partitions of the big tables: tracked records, match keys and findings by project, the contents of chunks by
+project and month, predictions by project and dry run.
 
 Erasing a project, or passing its retention date, is a dropped table instead of millions of deleted rows.
 Partitions are made apart and then attached, which does not wait for whoever reads the table just now. Why
@@ -13,10 +13,14 @@ from psycopg import sql
 from psycopg.errors import LockNotAvailable
 
 RECORDS = "runs_trackedrecord"
+MATCH_KEYS = "runs_matchkey"
+FINDINGS = "runs_finding"
 CONTENTS = "runs_chunkcontent"
 PREDICTIONS = "runs_prediction"
 PATIENCE_SECONDS = 10
 """How long a drop waits for those who use the table; everybody else would queue behind it."""
+MONTH_PATIENCE_SECONDS = 2
+"""The same for a month past keeping, which may as well go an hour later."""
 
 
 class PartitionBusy(Exception):
@@ -25,7 +29,8 @@ class PartitionBusy(Exception):
 
 def ensure_project(project_id: int) -> None:
     """Give the project its own partitions, so that its first records need not wait for them."""
-    _ensure(RECORDS, project_id)
+    for table in (RECORDS, MATCH_KEYS, FINDINGS):
+        _ensure(table, project_id)
     _ensure(CONTENTS, project_id, then_by="month")
 
 
@@ -44,19 +49,25 @@ def ensure_dry_run(project_id: int, run_id: int) -> None:
 
 def drop_dry_run(project_id: int, run_id: int) -> None:
     """Forget the predictions of a dry run. Raises PartitionBusy."""
-    _drop(_of_dry_run(project_id, run_id))
+    _drop(_of_dry_run(project_id, run_id), patience=MONTH_PATIENCE_SECONDS)
 
 
 def drop_project(project_id: int) -> None:
-    """Forget every tracked record, all contents and all predictions of the project. Raises PartitionBusy."""
-    _drop(_of_project(PREDICTIONS, project_id))
-    _drop(_of_project(RECORDS, project_id))
-    _drop(_of_project(CONTENTS, project_id))
+    """Forget all that grows with the project's records. Raises PartitionBusy, and then all of it is there still."""
+    tables = (PREDICTIONS, FINDINGS, MATCH_KEYS, RECORDS, CONTENTS)
+    _drop(*(_of_project(table, project_id) for table in tables), patience=PATIENCE_SECONDS)
 
 
 def drop_month(project_id: int, month: date) -> None:
     """Forget the contents of the project's chunks of that month. Raises PartitionBusy."""
-    _drop(_of_month(project_id, month))
+    _drop(_of_month(project_id, month), patience=MONTH_PATIENCE_SECONDS)
+
+
+def size_of_month(project_id: int, month: date) -> int:
+    """Bytes on disk of the contents of the project's chunks of that month."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT coalesce(pg_total_relation_size(to_regclass(%s)), 0)", [_of_month(project_id, month)])
+        return int(cursor.fetchone()[0])
 
 
 def _of_project(table: str, project_id: int) -> str:
@@ -98,15 +109,17 @@ def _exists(name: str) -> bool:
         return bool(cursor.fetchone()[0])
 
 
-def _drop(name: str) -> None:
+def _drop(*names: str, patience: float) -> None:
+    tables = sql.SQL(", ").join(map(sql.Identifier, names))
     try:
         with transaction.atomic(), connection.cursor() as cursor:
-            cursor.execute("SELECT set_config('lock_timeout', %s, true)", [f"{PATIENCE_SECONDS * 1_000:.0f}ms"])
-            cursor.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(sql.Identifier(name)).as_string(None))
+            cursor.execute("SELECT set_config('lock_timeout', %s, true)", [f"{patience * 1_000:.0f}ms"])
+            cursor.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(tables).as_string(None))
+            cursor.execute("SET LOCAL lock_timeout TO DEFAULT")
     except OperationalError as error:
         if not isinstance(error.__cause__, LockNotAvailable):
             raise
         raise PartitionBusy(
             "Somebody reads the project's records for long, perhaps a backup, so that they cannot be dropped now. "
-            "Nothing was erased; try again later."
+            "They are all there still; try again later."
         ) from error

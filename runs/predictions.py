@@ -11,7 +11,7 @@ from django.db import connection, transaction
 from psycopg import sql
 
 from connectors.clients.postgresql import array_text, copy_frame
-from runs import ledger
+from runs import ledger, partitions
 from runs.leases import Lease
 from runs.ledger import Counts, Place
 
@@ -64,6 +64,11 @@ def _write(place: Place, chunk_id: int, predicted: pl.DataFrame) -> None:
                       content = excluded.content""",
             [place.project_id, place.run_id, place.object_id, chunk_id],
         )
+
+
+def forget(project_id: int, run_id: int) -> None:
+    """Drop the predictions of a dry run. Raises PartitionBusy."""
+    partitions.drop_dry_run(project_id, run_id)
 
 
 def known(place: Place, source_ids: pl.Series) -> pl.DataFrame:

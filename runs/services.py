@@ -130,6 +130,8 @@ def start_rollback(
     """Queue taking back what a run wrote, or the part of it in ``scope``. Raises RunRefused where a run is open or
     there is nothing to take back."""
     scope = scope or Scope()
+    # Retention drops what a rollback needs, under the same lock.
+    Project.objects.select_for_update(no_key=True).get(pk=undone.project_id)
     check_undoable(undone)
     return _queue(undone.project, user, drivers, kind=RunKind.ROLLBACK, undoes=undone, scope=asdict(scope))
 
@@ -241,9 +243,12 @@ def erase_project(project: Project) -> None:
     A worker that is at one of its runs finds its lease gone at its next write, and stops. Raises RunRefused where
     somebody reads its records for so long that they cannot be dropped now.
     """
+    ledger.delete_chunks(project.pk)
+    Run.objects.filter(project=project).delete()
+    project_id = project.pk
+    project.delete()
+    # Last, and rows first as every worker: the drops keep everybody from these tables until the transaction ends.
     try:
-        ledger.drop_partition(project.pk)
+        ledger.drop_partition(project_id)
     except PartitionBusy as busy:
         raise RunRefused(str(busy)) from busy
-    Run.objects.filter(project=project).delete()
-    project.delete()

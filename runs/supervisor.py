@@ -30,8 +30,6 @@ TICK_SECONDS = 1.0
 CANARY_SECONDS = 5.0
 PURGE_SECONDS = 3600.0
 """How often it is looked whether contents of chunks are past their project's retention."""
-PURGE_CHUNKS = 20
-"""Contents deleted in one tick: a moment's work."""
 FROZEN_SECONDS = 30.0
 """Silence after which a cluster is judged frozen; see ``Silence`` for what counts."""
 START_PATIENCE = 3
@@ -181,8 +179,9 @@ class Supervisor:
         schedules.start_due()
         drivers.fill_places(host.name, hands=self.cluster.workers)
         self._checker.tend(now)
-        if now >= self._purge_at and not retention.purge_all(most=PURGE_CHUNKS):
+        if now >= self._purge_at:
             self._purge_at = now + PURGE_SECONDS
+            retention.purge_all()
 
     def _replace(self, host: WorkerHost, why: str) -> None:
         logger.warning("the worker cluster %s; starting another one", why)

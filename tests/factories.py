@@ -104,3 +104,10 @@ def track(of: Chunk, *records: Mapping[str, str | None]) -> None:
     }  # fmt: skip
     rows = pl.DataFrame([{**blank, **record} for record in records], schema=dict.fromkeys(OUTCOME_COLUMNS, pl.String))
     ledger.track(place, of.pk, rows)
+
+
+def match_key(of: Step, source_id: str, digits: str = "0" * 32) -> None:
+    """Register a match key of one record as reading it does."""
+    place = ledger.Place(of.run.project_id, of.object_id, of.run_id, of.pk)
+    rows = pl.DataFrame({"source_id": [source_id], "part": [""], "match": [digits]})
+    ledger.register_match_keys(place, of.chunks.order_by("pk").values_list("pk", flat=True)[0], rows)

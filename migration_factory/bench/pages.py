@@ -164,7 +164,8 @@ _FILL: Sequence[str] = (
               LATERAL (SELECT 'S' || %(object)s || '-' || lpad(n::text, 9, '0') AS id,
                               n %% %(troubled)s = 0 AS bad) name
         WHERE c.step_id = %(step)s""",
-    """INSERT INTO runs_finding (run_id, step_id, chunk_id, phase, severity, source_id, part, field, rule, message)
-       SELECT %(run)s, %(step)s, chunks[1], 'load', 'error', source_id, '', 'Name', code, reason
+    """INSERT INTO runs_finding (project_id, run_id, step_id, chunk_id, phase, severity, source_id, part, field, rule,
+                                 message)
+       SELECT %(project)s, %(run)s, %(step)s, chunks[1], 'load', 'error', source_id, '', 'Name', code, reason
          FROM runs_trackedrecord WHERE project_id = %(project)s AND object_id = %(object)s AND state = 'rejected'""",
 )

@@ -12,8 +12,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from django.db.models import Q
-
 from runs.choices import OUTCOMES, UNDOINGS
 from runs.evidence.digests import added, canonical, sha256
 from runs.models import Chunk, ChunkProof, Finding, Run, Step, StepProof
@@ -221,9 +219,9 @@ def _closing(step: Step, proof: StepProof | None, totals: Totals) -> Json:
 
 def _mismatches(step: Step) -> Json:
     """What was found on reading back, and the first of it; the messages quote records."""
-    found = Finding.objects.filter(Q(step=step) & Q(phase=Finding.Phase.VERIFY)).order_by("chunk_id", "pk")
+    found = Finding.objects.filter(project=step.run.project_id, step=step, phase=Finding.Phase.VERIFY)
     names = ("source_id", "part", "field", "rule", "message")
-    return {"count": found.count(), "named": list(found.values(*names)[:MISMATCHES_NAMED])}
+    return {"count": found.count(), "named": list(found.order_by("chunk_id", "pk").values(*names)[:MISMATCHES_NAMED])}
 
 
 def _system(org: Any) -> Json:

@@ -66,6 +66,7 @@ def _told(field: str, rows: pl.DataFrame) -> dict[str, Any]:
 
 
 def _orphans(step: Step) -> dict[str, Any]:
-    found = Finding.objects.filter(step=step, phase=Finding.Phase.VERIFY, rule__in=sorted(SAID)).order_by("pk")
+    verified = Finding.objects.filter(project=step.run.project_id, step=step, phase=Finding.Phase.VERIFY)
+    found = verified.filter(rule__in=sorted(SAID)).order_by("pk")
     named = found.values("source_id", "part", "field", "value", "rule")[:NAMED]
     return {"count": found.count(), "named": list(named)}

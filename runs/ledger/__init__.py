@@ -11,7 +11,16 @@ module alone (an import-linter contract), so that ``ledger.record`` at a call sa
 """
 
 from runs.ledger.conflicts import conflicts_of, kept_fields, put_conflicts
-from runs.ledger.contents import drop_contents, drop_partition, ensure_partition, forget_contents, keep, months
+from runs.ledger.contents import (
+    KeptMonth,
+    delete_chunks,
+    drop_contents,
+    drop_partition,
+    ensure_partition,
+    forget_contents,
+    keep,
+    months,
+)
 from runs.ledger.intents import begin, intend, note_job
 from runs.ledger.match_keys import chunks_to_match, match_twins, register_match_keys
 from runs.ledger.outcomes import record, rehearsed, relink_again
@@ -57,6 +66,7 @@ __all__ = [
     "OUTCOME_COLUMNS",
     "UNDONE_COLUMNS",
     "Counts",
+    "KeptMonth",
     "Place",
     "Proof",
     "Scope",
@@ -65,6 +75,7 @@ __all__ = [
     "begin",
     "chunks_to_match",
     "conflicts_of",
+    "delete_chunks",
     "deletions_since",
     "drop_contents",
     "drop_partition",

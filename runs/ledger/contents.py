@@ -1,11 +1,32 @@
 """What chunks carry, and the partitions it lies in: kept, listed by month, forgotten."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import date, datetime
 
 from django.db import connection, transaction
 
 from runs import partitions
+
+
+@dataclass(frozen=True, slots=True)
+class KeptMonth:
+    """Contents of the ``runs`` started in a month, in one partition; of ``past`` of them the retention has passed.
+
+    ``due`` is when it will have passed for all of them; None while a run has not ended or everything is kept for
+    ever. ``size`` is in bytes on disk.
+    """
+
+    month: date
+    runs: int
+    past: int
+    chunks: int
+    due: datetime | None
+    size: int
+
+    @property
+    def wholly_past(self) -> bool:
+        return self.past == self.runs
 
 
 def ensure_partition(project_id: int) -> None:
@@ -14,23 +35,37 @@ def ensure_partition(project_id: int) -> None:
 
 
 def drop_partition(project_id: int) -> None:
-    """Forget every tracked record and the contents of all chunks of the project. Raises PartitionBusy."""
+    """Forget all that grows with the project's records: tracked records, match keys, findings, predictions and the
+    contents of chunks. Raises PartitionBusy, and then everything is there still."""
     partitions.drop_project(project_id)
 
 
-def months(project_id: int) -> list[tuple[date, datetime]]:
-    """The months whose runs' contents are kept, oldest first, each with when the last of those runs ended.
+def delete_chunks(project_id: int) -> None:
+    """Delete the chunks of the project and their proofs, in the caller's transaction."""
+    with connection.cursor() as cursor:
+        chosen = "SELECT c.id FROM runs_chunk c JOIN runs_run r ON r.id = c.run_id WHERE r.project_id = %s"
+        cursor.execute(f"DELETE FROM runs_chunkproof WHERE chunk_id IN ({chosen})", [project_id])  # noqa: S608  literals
+        cursor.execute(f"DELETE FROM runs_chunk WHERE id IN ({chosen})", [project_id])  # noqa: S608  literals
 
-    A month with a run that has not ended is not among them.
-    """
+
+def months(project_id: int, *, days: int | None) -> list[KeptMonth]:
+    """The months whose runs' contents are kept, oldest first, seen with a retention of so many days (None: for ever)
+    after a run's end, by the database's clock."""
     with connection.cursor() as cursor:
         cursor.execute(
-            """SELECT c.month, max(r.finished_at) FROM runs_chunk c JOIN runs_run r ON r.id = c.run_id
-                WHERE r.project_id = %s AND c.month IS NOT NULL
-                GROUP BY c.month HAVING bool_and(r.finished_at IS NOT NULL) ORDER BY c.month""",
-            [project_id],
+            """SELECT month, count(*), count(*) FILTER (WHERE due <= clock_timestamp()), sum(chunks)::bigint,
+                      CASE WHEN bool_and(due IS NOT NULL) THEN max(due) END
+                 FROM (SELECT c.month, count(*) AS chunks, r.finished_at + make_interval(days => %(days)s) AS due
+                         FROM runs_chunk c JOIN runs_run r ON r.id = c.run_id
+                        WHERE r.project_id = %(project)s AND c.month IS NOT NULL GROUP BY c.month, r.id) kept
+                GROUP BY month ORDER BY month""",
+            {"project": project_id, "days": days},
         )
-        return [(month, ended) for month, ended in cursor.fetchall()]
+        rows = cursor.fetchall()
+    return [
+        KeptMonth(month, runs, past, chunks, due, partitions.size_of_month(project_id, month))
+        for month, runs, past, chunks, due in rows
+    ]
 
 
 def drop_contents(project_id: int, month: date) -> int:

@@ -15,13 +15,14 @@ def replace_findings(
     """Put the findings in place of earlier ones of the chunk, or of those of its records ``of``."""
     with connection.cursor() as cursor:
         cursor.execute(
-            """DELETE FROM runs_finding WHERE chunk_id = %s AND phase = %s
+            """DELETE FROM runs_finding WHERE project_id = %s AND chunk_id = %s AND phase = %s
                   AND (%s::text[] IS NULL OR source_id = ANY(%s))""",
-            [chunk_id, phase, *([None if of is None else of.to_list()] * 2)],
+            [place.project_id, chunk_id, phase, *([None if of is None else of.to_list()] * 2)],
         )
         if not findings.height:
             return
         rows = findings.select(
+            pl.lit(place.project_id).alias("project_id"),
             pl.lit(place.run_id).alias("run_id"),
             pl.lit(place.step_id).alias("step_id"),
             pl.lit(chunk_id).alias("chunk_id"),

@@ -27,6 +27,8 @@ def register_match_keys(place: Place, chunk_id: int, records: pl.DataFrame) -> N
     so that it needs no lease."""
     rows = records.select("source_id", "part", pl.col("match").alias("hash"))
     with transaction.atomic(), connection.cursor() as cursor:
+        # The chunk first, as everywhere: an erasure takes the rows first and then the tables.
+        cursor.execute("UPDATE runs_chunk SET match_registered = true WHERE id = %s", [chunk_id])
         cursor.execute("CREATE TEMP TABLE IF NOT EXISTS ledger_match (source_id text, part text, hash uuid)")
         cursor.execute("TRUNCATE ledger_match")
         copy_frame(cursor.cursor, sql.Identifier("ledger_match"), rows)
@@ -37,7 +39,6 @@ def register_match_keys(place: Place, chunk_id: int, records: pl.DataFrame) -> N
                DO UPDATE SET hash = excluded.hash, step_id = excluded.step_id""",
             [place.project_id, place.object_id, place.step_id],
         )
-        cursor.execute("UPDATE runs_chunk SET match_registered = true WHERE id = %s", [chunk_id])
 
 
 def match_twins(place: Place, matches: pl.Series, *, earlier: bool) -> pl.DataFrame:

@@ -1,23 +1,31 @@
 """Erasing a project and passing its retention date drop tables, and only that project's."""
 
-from datetime import date
+import re
+from datetime import UTC, date, datetime
 
 import psycopg
 import pytest
 from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from projects.models import Project
-from runs import ledger, partitions, payload, services
+from runs import causes, inspection, ledger, partitions, payload, services
 from runs.choices import ChunkState, RecordState, RunState
 from runs.engine import coordinator
-from runs.models import Chunk, ChunkContent, ContentsDropped, Run
+from runs.evidence import document, summary
+from runs.models import Chunk, ChunkContent, ChunkProof, ContentsDropped, Finding, MatchKey, Run, Step, TrackedRecord
 from runs.partitions import PartitionBusy
 from tests import factories
 from tests.fakes import World, schema
 from tests.runs.screens import signed_in, text
 
 pytestmark = pytest.mark.django_db
+
+GROWING = (
+    partitions.RECORDS, partitions.MATCH_KEYS, partitions.FINDINGS, partitions.CONTENTS, partitions.PREDICTIONS
+)  # fmt: skip
+"""Tables that grow with the records."""
 
 
 def loaded(world: World, project: Project) -> Run:
@@ -52,22 +60,50 @@ def test_what_a_chunk_carries_lies_in_the_partition_of_its_project_and_month(wor
 
 
 def test_erasing_a_project_drops_its_tables_and_no_others(world: World, project: Project) -> None:
-    loaded(world, project)
+    run = loaded(world, project)
+    step = run.steps.get()
+    factories.match_key(step, "A1")
+    Finding.objects.create(project=project, run=run, step=step, chunk=step.chunks.get(), source_id="A1", rule="r")
+    partitions.ensure_dry_run(project.pk, run.pk)
     other = factories.project()
     ledger.ensure_partition(other.pk)
+    for table in GROWING:
+        assert tables(f"{table}_p{project.pk}"), table
     services.erase_project(project)
-    assert tables(f"runs_chunkcontent_p{project.pk}") == tables(f"runs_trackedrecord_p{project.pk}") == set()
-    assert tables(f"runs_chunkcontent_p{other.pk}")
-    assert not ChunkContent.objects.exists()
+    for table in GROWING:
+        assert not tables(f"{table}_p{project.pk}"), table
+    assert {name for table in GROWING for name in tables(f"{table}_p{other.pk}")} == {
+        f"{table}_p{other.pk}" for table in GROWING if table != partitions.PREDICTIONS
+    }
+    left = (Chunk, ChunkContent, ChunkProof, Finding, MatchKey, Run, Step, TrackedRecord)
+    assert [model.__name__ for model in left if model._default_manager.exists()] == []
+
+
+def test_findings_are_looked_for_in_one_partition(world: World, project: Project) -> None:
+    run = loaded(world, project)
+    ledger.ensure_partition(factories.project().pk)
+    with CaptureQueriesContext(connection) as seen:
+        causes.causes_of(run)
+        inspection.findings(TrackedRecord.objects.get(source_id="A1"))
+        document.overview(run)
+        summary.prove_step(run.steps.get(), [])
+    asked = [query["sql"] for query in seen if "runs_finding" in query["sql"]]
+    assert len(asked) >= 4
+    for question in asked:
+        with connection.cursor() as cursor:
+            cursor.execute(f"EXPLAIN {question}")
+            plan = "\n".join(line for (line,) in cursor.fetchall())
+        assert set(re.findall(r"runs_finding_p(\d+)", plan)) == {str(project.pk)}, plan
 
 
 def test_passing_the_retention_date_drops_the_contents_and_keeps_the_figures(world: World, project: Project) -> None:
     run = loaded(world, project)
-    [(month, ended)] = ledger.months(project.pk)
-    assert (month, ended) == (month_of(run), run.finished_at)
-    assert ledger.drop_contents(project.pk, month) == 1
+    [kept] = ledger.months(project.pk, days=None)
+    assert (kept.month, kept.runs, kept.chunks, kept.past, kept.due) == (month_of(run), 1, 1, 0, None)
+    assert kept.size > 0
+    assert ledger.drop_contents(project.pk, kept.month) == 1
     assert not tables(f"runs_chunkcontent_p{project.pk}_")
-    assert ledger.months(project.pk) == []
+    assert ledger.months(project.pk, days=None) == []
     chunk = Chunk.objects.get()
     assert (chunk.state, chunk.created, chunk.month) == (ChunkState.VERIFIED, 1, None)
     with pytest.raises(ContentsDropped, match="retention time has passed"):
@@ -76,10 +112,14 @@ def test_passing_the_retention_date_drops_the_contents_and_keeps_the_figures(wor
     assert "retention time has passed" in page
 
 
-def test_a_month_with_an_open_run_is_not_offered_for_dropping(project: Project) -> None:
-    run = factories.run(project, state=RunState.RUNNING)
-    factories.chunk(factories.step(run, factories.project_object(project, "Account")), [{"Id": "A1"}])
-    assert ledger.months(project.pk) == []
+def test_a_month_with_an_open_run_is_not_past(project: Project) -> None:
+    chosen, long_ago = factories.project_object(project, "Account"), datetime(2020, 1, 2, tzinfo=UTC)
+    open_run = factories.run(project, state=RunState.RUNNING)
+    ended = factories.run(project, state=RunState.COMPLETED, finished_at=long_ago)
+    for run in (open_run, ended):
+        factories.chunk(factories.step(run, chosen), [{"Id": "A1"}])
+    [kept] = ledger.months(project.pk, days=1)
+    assert (kept.runs, kept.past, kept.due, kept.wholly_past) == (2, 1, None, False)
 
 
 def test_a_retry_of_dropped_records_fails_with_a_sentence(world: World, project: Project) -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pytest_django import DjangoAssertNumQueries
 
 from projects.models import Project
-from runs import events, services
+from runs import events, ledger, services
 from runs.causes import COUNT_CAP, causes_of
 from runs.choices import ACTIVE, ChunkState, EventLevel, RunState
 from runs.models import Finding, Run, RunEvent, Step, WorkerHost
@@ -50,10 +50,11 @@ def half_done(project: Project) -> tuple[Run, Step]:
 
 def find(step: Step, rule: str, field: str = "", severity: str = "error", number: int = 1) -> None:
     chunk = step.chunks.first() or factories.chunk(step, ROWS)
+    ledger.ensure_partition(step.run.project_id)
     Finding.objects.bulk_create(
         Finding(
-            run=step.run, step=step, chunk=chunk, phase="load", severity=severity, source_id=f"R{n}",
-            field=field, rule=rule, message=f"{rule} of {field} in R{n}",
+            project=step.run.project, run=step.run, step=step, chunk=chunk, phase="load", severity=severity,
+            source_id=f"R{n}", field=field, rule=rule, message=f"{rule} of {field} in R{n}",
         )
         for n in range(number)
     )  # fmt: skip
