@@ -16,6 +16,7 @@ import polars as pl
 from connectors.auth import Consent
 from connectors.context import Context, Secret
 from connectors.types import (
+    Bypass,
     Capabilities,
     Condition,
     Connection,
@@ -219,6 +220,28 @@ class Target(Connector):
         """What ``write`` would answer, found by writing and taking back; only where
         ``capabilities.rehearses``."""
         raise NotImplementedError(f"{self.slug} declares no rehearsal")  # a caller's bug, not a state
+
+    def make_key(self, entity: str) -> tuple[str, ...]:
+        """Give the entity a field that can carry our external id, and us the right to fill it; only where
+        ``capabilities.makes_keys``. One sentence per change, none where it is there. Raises connector errors; what was
+        made before a step failed is gone on with by the next call, and the sentence says so."""
+        raise NotImplementedError(f"{self.slug} makes no keys")  # a caller's bug, not a state
+
+    def bypass(self, name: str) -> Bypass | None:
+        """The switch called ``name`` by which automation stands aside, and whether it is on; None where the settings
+        want none. Raises SettingsInvalid where it has not been prepared."""
+        del name
+        return None
+
+    def switch_bypass(self, found: Bypass, *, on: bool) -> None:
+        """Switch it, for the user and the organisation it was found for; what is so already is left. Raises
+        connector errors, after which it may or may not be switched."""
+        raise NotImplementedError(f"{self.slug} has no bypass")  # a caller's bug, not a state
+
+    def prepare_bypass(self, name: str) -> tuple[str, ...]:
+        """Make in the system what ``bypass`` looks for, as far as it is missing, switched off; one sentence per
+        change. Raises connector errors; nothing half made is left."""
+        raise NotImplementedError(f"{self.slug} has no bypass")  # a caller's bug, not a state
 
     def ensure_entity(self, schema: EntitySchema, *, key: str) -> tuple[str, ...]:
         """Create the entity or its missing fields; returns one sentence per change made. Only where

@@ -130,7 +130,9 @@ class Capabilities:
     rate budget where the vendor publishes no better figure (0 means no limit of its own). ``writers`` is how many
     workers a run has places for where it writes here. ``files`` says
     that it works on files a person uploads, ``filters`` that ``Source.narrow`` is understood,
-    ``reads_ids`` that ``Source.read_ids`` is, ``lists_owners`` that ``owners`` is. ``alters`` lists what
+    ``reads_ids`` that ``Source.read_ids`` is, ``lists_owners`` that ``owners`` is, ``makes_keys`` that
+    ``Target.make_key`` is. ``bypassed_by`` is the setting in which people name what the system's automation asks for
+    before it stands aside (``Target.bypass``); blank where it cannot be asked to. ``alters`` lists what
     the target changes in values by itself; where it ``keeps_references`` no reference can point at nothing.
     """
 
@@ -140,6 +142,8 @@ class Capabilities:
     delta: bool = False
     deletes: bool = False
     creates_schema: bool = False
+    makes_keys: bool = False
+    bypassed_by: str = ""
     rehearses: bool = False
     transactional: bool = False
     files: bool = False
@@ -335,6 +339,22 @@ class Deletion:
 
     source_id: str
     at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Bypass:
+    """A switch of a system by which its own automation stands aside for the user we are.
+
+    ``name`` is what people find it by, ``permission`` what the automation asks for; ``organisation``, ``user`` and
+    ``grant`` are the system's ids of itself, of us, and of what is given to us and taken away again.
+    """
+
+    name: str
+    permission: str
+    organisation: str
+    user: str
+    grant: str
+    is_on: bool = False
 
 
 class OwnerKind(StrEnum):

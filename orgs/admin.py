@@ -48,6 +48,8 @@ class OrgAdmin(ModelAdmin):  # type: ignore[misc]  # unfold ships no types
             path("<str:object_id>/connect/", site.admin_view(connect_views.connect_again), name="orgs_org_connect"),
             path("<str:object_id>/settings/", site.admin_view(views.edit_org), name="orgs_org_settings"),
             path("<str:object_id>/budget/", site.admin_view(views.edit_budget), name="orgs_org_budget"),
+            path("<str:object_id>/bypass/", site.admin_view(views.prepare_bypass), name="orgs_org_prepare_bypass"),
+            path("<str:object_id>/bypass/forget/", site.admin_view(views.forget_bypass), name="orgs_org_forget_bypass"),
             path("<str:object_id>/check/", site.admin_view(views.check_org), name="orgs_org_check"),
             path(
                 "<str:object_id>/files/<int:file_id>/remove/",

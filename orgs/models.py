@@ -183,6 +183,51 @@ class AppProvisioning(models.Model):
         return f"{self.app_name}: {self.get_state_display()}"
 
 
+class AutomationBypass(models.Model):
+    """The automation of an org that stands aside for us now, or may: the row is there before the org is asked, and as
+    long as it is not certain that all is as it was. ``runs.bypass`` writes it.
+
+    ``switch`` is the ``connectors.types.Bypass`` that was given. ``trouble`` says why it could not be taken away, or
+    why it is not certain that it is on; ``tried_at`` is when that was found. An org cannot be deleted meanwhile.
+    """
+
+    class State(models.TextChoices):
+        SWITCHING_ON = "switching_on", "Being switched on"
+        ON = "on", "On"
+        SWITCHING_OFF = "switching_off", "Being switched off"
+
+    org = models.OneToOneField(Org, on_delete=models.PROTECT, related_name="automation_bypass", primary_key=True)
+    state = models.CharField(max_length=13, choices=State)
+    switch = models.JSONField()
+    since = models.DateTimeField(db_default=Now())
+    fence = models.BigIntegerField(default=1)
+    lease_until = models.DateTimeField(null=True)
+    tried_at = models.DateTimeField(null=True)
+    trouble = models.TextField(blank=True, default="")
+
+    class Meta:
+        constraints = (
+            models.CheckConstraint(
+                name="orgs_automationbypass_state_known",
+                condition=Q(state__in=("switching_on", "on", "switching_off")),
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.switch['name']}: {self.get_state_display()}"
+
+    @property
+    def alarm(self) -> str:
+        """What a person must know of it; blank where all goes its way."""
+        if not self.trouble:
+            return ""
+        return (
+            f"The automation bypass stayed on since {self.since:%-d %B %Y, %H:%M} UTC: {self.trouble} It is tried "
+            f"again every few minutes; you can also take the permission set {self.switch['name']} away from the user "
+            f"{self.switch['user']} in the org's Setup."
+        )
+
+
 class OrgFile(models.Model):
     """A file a person gave us for an org, by its relative name. The body is in its parts, sealed."""
 

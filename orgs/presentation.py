@@ -5,7 +5,8 @@ from typing import Any
 
 from orgs.budget_store import Reading
 from orgs.budget_words import budget_rows
-from orgs.models import Org
+from orgs.bypass import asked_for, name_of
+from orgs.models import AutomationBypass, Org
 
 Rows = list[tuple[str, str]]
 
@@ -23,6 +24,13 @@ def limits(org: Org) -> Rows:
 def budget(reading: Reading) -> Rows:
     """What was agreed about requests and how much of it is used now."""
     return budget_rows(reading.terms, reading.state, reading.places, reading.now)
+
+
+def bypass(org: Org, standing: AutomationBypass | None) -> Rows:
+    """How the org's automation is asked to stand aside, and whether it does now."""
+    permission = asked_for(org)
+    now = standing.get_state_display() if standing else "Off"
+    return [("Custom permission", permission), ("Permission set", name_of(org)), ("Now", now)] if permission else []
 
 
 def capabilities(org: Org) -> list[tuple[str, Rows]]:

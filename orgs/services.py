@@ -302,13 +302,13 @@ def _examine(org: Org) -> _Finding:
     try:
         return _probe(org)
     except ConnectorError as error:
-        redact = _redactor(Org.objects.get(pk=org.pk))
+        redact = redactor_of(Org.objects.get(pk=org.pk))
         log.warning("The check of org %s failed: %s %s", org.pk, redact(error.message), redact(error.detail))
         expired = isinstance(error, AuthenticationFailed)
         return _Finding(OrgStatus.EXPIRED if expired else OrgStatus.ERROR, redact(error.message))
 
 
-def _redactor(org: Org) -> Redactor:
+def redactor_of(org: Org) -> Redactor:
     """The last net: connectors raise errors that are free of secrets already."""
     try:
         token = org.open_token()

@@ -8,7 +8,8 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_POST
 
-from orgs import connect_views, connecting, presentation, services
+from connectors.errors import ConnectorError
+from orgs import bypass, connect_views, connecting, presentation, services
 from orgs.forms import BudgetForm, OrgForm, PlatformForm, platform_label
 from orgs.models import AppProvisioning, Org, OrgFile, OrgStatus
 from orgs.pages import close_exception_pages, note, page, visible_org
@@ -54,6 +55,7 @@ def org_page(request: HttpRequest, object_id: str) -> HttpResponse:
     """What we know of an org, and what can be done with it."""
     org = visible_org(request, object_id)
     connectors = services.installed_connectors(org)
+    standing = bypass.standing(org)
     shown = page(
         org.name,
         request=request,
@@ -68,6 +70,10 @@ def org_page(request: HttpRequest, object_id: str) -> HttpResponse:
         limits=presentation.limits(org),
         budget=presentation.budget(services.budget_of(org)),
         capabilities=presentation.capabilities(org),
+        bypass=presentation.bypass(org, standing),
+        bypass_permission=bypass.asked_for(org),
+        bypass_alarm=standing.alarm if standing else "",
+        can_bypass=any(connector.capabilities.bypassed_by for connector in connectors),
         takes_files=any(connector.capabilities.files for connector in connectors),
         files=org.files.all(),
         has_ways=any(connector.ways for connector in connectors),
@@ -123,6 +129,36 @@ def check_org(request: HttpRequest, object_id: str) -> HttpResponse:
         messages.success(request, f"Connected to {org.name} as {org.account}.")
     else:
         messages.error(request, f"{org.name}: {org.status_reason or 'its settings changed meanwhile; check again.'}")
+    return redirect("admin:orgs_org_change", org.pk)
+
+
+@require_POST
+@permission_required("orgs.change_org", raise_exception=True)
+def prepare_bypass(request: HttpRequest, object_id: str) -> HttpResponse:
+    """Make in the org what its automation's standing aside needs, and say what was made."""
+    close_exception_pages(request)
+    org = visible_org(request, object_id)
+    try:
+        made = bypass.prepare(org)
+    except ConnectorError as error:
+        messages.error(request, f"{org.name}: {error.message}")
+        return redirect("admin:orgs_org_change", org.pk)
+    for sentence in made:
+        note(request, org, CHANGE, sentence)
+        messages.success(request, f"{org.name}: {sentence}")
+    if not made:
+        messages.success(request, f"The automation bypass of {org.name} is ready: nothing had to be made.")
+    return redirect("admin:orgs_org_change", org.pk)
+
+
+@require_POST
+@permission_required("orgs.change_org", raise_exception=True)
+def forget_bypass(request: HttpRequest, object_id: str) -> HttpResponse:
+    """Take a person's word that a bypass which gave trouble is off."""
+    org = visible_org(request, object_id)
+    bypass.forget(org)
+    note(request, org, CHANGE, "Said that the automation bypass is off.")
+    messages.success(request, f"The automation bypass of {org.name} counts as off.")
     return redirect("admin:orgs_org_change", org.pk)
 
 

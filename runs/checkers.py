@@ -1,4 +1,4 @@
-"""Starts the process that checks orgs which are due, at most one per worker host.
+"""Starts the process that checks orgs which are due, or left with a bypass on, at most one per worker host.
 
 A process of its own: a system that does not answer holds up neither a worker nor the watch over the workers.
 """
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from django.conf import settings
 
 from orgs import health
+from runs import bypass
 
 LOOK_SECONDS = 60.0
 
@@ -26,7 +27,7 @@ class Checker:
         if now < self._look_at or (self._process is not None and self._process.poll() is None):
             return
         self._look_at = now + LOOK_SECONDS
-        if health.any_due():
+        if health.any_due() or bypass.any_left():
             command = [sys.executable, str(settings.BASE_DIR / "manage.py"), "check_orgs"]
             self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
 

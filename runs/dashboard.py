@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from django.db.models import Q
 from django.http import HttpRequest
 from django.urls import reverse
 
@@ -32,7 +33,8 @@ def overview(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     runs = Run.objects.visible_to(user).select_related("project__customer")
     live = list(runs.filter(state__in=sorted(OPEN))[:50])
     recent = list(runs.filter(state__in=sorted(TERMINAL))[:RECENT])
-    troubled = Org.objects.visible_to(user).filter(status__in=(OrgStatus.EXPIRED, OrgStatus.ERROR))
+    broken, stuck = Q(status__in=(OrgStatus.EXPIRED, OrgStatus.ERROR)), Q(automation_bypass__trouble__gt="")
+    troubled = Org.objects.visible_to(user).filter(broken | stuck)
     return {
         **context,
         "title": "Overview",
@@ -40,7 +42,7 @@ def overview(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         "live": live,
         "recent": recent,
         "briefs": briefly([*live, *recent]),
-        "orgs": troubled.select_related("customer")[:MOST_ORGS],
+        "orgs": troubled.select_related("customer", "automation_bypass")[:MOST_ORGS],
         "host_missing": any(run.state in ACTIVE for run in live) and not host_is_up(),
         "next_step": None if live or recent else _next_step(request),
     }

@@ -1,26 +1,22 @@
-"""The application and permission set we make in an org: key pair, certificate, and the files of a deployment.
+"""The application and permission set we make in an org: key pair, certificate, and what is deployed.
 
 Types: https://developer.salesforce.com/docs/atlas.en-us.api_meta.meta/api_meta/meta_externalclientapplication.htm
 New connected apps can be made in few orgs since Spring '26; there the old type serves the same purpose.
 """
 
 import datetime as dt
-import io
 import secrets
 import string
-import zipfile
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Final, TypeAlias
-from xml.sax.saxutils import escape
+from typing import Final
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import NameOID
 
-from connectors.clients.salesforce_soap import METADATA_VERSION
+from connectors.clients.salesforce_package import Component, Content, package, permission_set, removal
 from connectors.context import Secret
 
 KEY_BITS: Final = 2048
@@ -28,8 +24,6 @@ VALID: Final = dt.timedelta(days=730)
 CONSUMER_KEY_LENGTH: Final = 119
 PERMISSIONS: Final = ("ApiEnabled", "ViewSetup", "ViewAllData", "ModifyAllData")
 CALLBACK: Final = "https://login.salesforce.com/services/oauth2/success"  # never called: JWT needs no return
-
-Content: TypeAlias = "Mapping[str, str | Sequence[str] | Content | Sequence[Content]]"
 
 
 class AppKind(StrEnum):
@@ -89,81 +83,61 @@ def new_key_pair(common_name: str, now: dt.datetime) -> KeyPair:
 def permission_set_package(plan: AppPlan) -> bytes:
     """The permission set alone: the app's policy names it by the id it gets."""
     granted: list[Content] = [{"enabled": "true", "name": name} for name in PERMISSIONS]
-    content: Content = {
-        "description": "What Migration Factory may do here. Take it away to shut it out.",
-        "label": f"{plan.label} access",
-        "userPermissions": granted,
-    }
-    path = f"permissionsets/{plan.permission_set}.permissionset"
-    return _zipped({path: ("PermissionSet", plan.permission_set, content)})
+    said = "What Migration Factory may do here. Take it away to shut it out."
+    return package([permission_set(plan.permission_set, f"{plan.label} access", said, {"userPermissions": granted})])
 
 
 def app_package(plan: AppPlan, permission_set_id: str) -> bytes:
     """The app, admitting holders of the permission set and nobody else."""
+    name = plan.name
     if plan.kind is AppKind.CONNECTED:
-        return _zipped({f"connectedApps/{plan.name}.connectedApp": ("ConnectedApp", plan.name, _connected(plan))})
-    parent = {"externalClientApplication": plan.name, "label": plan.label}
-    files: dict[str, tuple[str, str, Content]] = {
-        f"externalClientApps/{plan.name}.eca": (
-            "ExternalClientApplication",
-            plan.name,
-            {
-                "contactEmail": plan.contact_email,
-                "description": "Made by Migration Factory to move this org's records.",
-                "distributionState": "Local",
-                "isProtected": "false",
-                "label": plan.label,
-            },
-        ),
-        f"extlClntAppOauthSettings/{plan.name}_OAuth.ecaOauth": (
-            "ExtlClntAppOauthSettings",
-            f"{plan.name}_OAuth",
-            {"commaSeparatedOauthScopes": "Api, RefreshToken", **parent},
-        ),
-        f"extlClntAppGlobalOauthSets/{plan.name}_Global.ecaGlblOauth": (
-            "ExtlClntAppGlobalOauthSettings",
-            f"{plan.name}_Global",
-            {
-                "callbackUrl": CALLBACK,
-                "certificate": plan.certificate,
-                "consumerKey": plan.consumer_key,
-                "isConsumerSecretOptional": "true",
-                "isPkceRequired": "true",
-                **parent,
-            },
-        ),
-        f"extlClntAppOauthPolicies/{plan.name}_OAuthPolicy.ecaOauthPlcy": (
-            "ExtlClntAppOauthConfigurablePolicies",
-            f"{plan.name}_OAuthPolicy",
-            {
-                "commaSeparatedPermissionSet": permission_set_id,
-                "ipRelaxationPolicyType": "Enforce",
-                "permittedUsersPolicyType": "AdminApprovedPreAuthorized",
-                "refreshTokenPolicyType": "Infinite",
-                **parent,
-            },
-        ),
-        f"extlClntAppPolicies/{plan.name}_Policy.ecaPlcy": (
-            "ExtlClntAppConfigurablePolicies",
-            f"{plan.name}_Policy",
-            {"isEnabled": "true", "isOauthPluginEnabled": "true", **parent},
-        ),
+        whole = Component.whole("connectedApps", "connectedApp", "ConnectedApp", name, _connected(plan))
+        return package([whole])
+    parent = {"externalClientApplication": name, "label": plan.label}
+    application: Content = {
+        "contactEmail": plan.contact_email,
+        "description": "Made by Migration Factory to move this org's records.",
+        "distributionState": "Local",
+        "isProtected": "false",
+        "label": plan.label,
     }
-    return _zipped(files)
+    shared: Content = {
+        "callbackUrl": CALLBACK,
+        "certificate": plan.certificate,
+        "consumerKey": plan.consumer_key,
+        "isConsumerSecretOptional": "true",
+        "isPkceRequired": "true",
+        **parent,
+    }
+    policies: Content = {
+        "commaSeparatedPermissionSet": permission_set_id,
+        "ipRelaxationPolicyType": "Enforce",
+        "permittedUsersPolicyType": "AdminApprovedPreAuthorized",
+        "refreshTokenPolicyType": "Infinite",
+        **parent,
+    }
+    switches: Content = {"isEnabled": "true", "isOauthPluginEnabled": "true", **parent}
+    scopes: Content = {"commaSeparatedOauthScopes": "Api, RefreshToken", **parent}
+    made: tuple[tuple[str, str, str, str, Content], ...] = (
+        ("externalClientApps", "eca", "ExternalClientApplication", name, application),
+        ("extlClntAppOauthSettings", "ecaOauth", "ExtlClntAppOauthSettings", f"{name}_OAuth", scopes),
+        ("extlClntAppGlobalOauthSets", "ecaGlblOauth", "ExtlClntAppGlobalOauthSettings", f"{name}_Global", shared),
+        (
+            "extlClntAppOauthPolicies",
+            "ecaOauthPlcy",
+            "ExtlClntAppOauthConfigurablePolicies",
+            f"{name}_OAuthPolicy",
+            policies,
+        ),
+        ("extlClntAppPolicies", "ecaPlcy", "ExtlClntAppConfigurablePolicies", f"{name}_Policy", switches),
+    )
+    return package(Component.whole(*each) for each in made)
 
 
 def removal_package(plan: AppPlan) -> bytes:
     """Takes away the app and the permission set, as far as they are there."""
     kind = "ConnectedApp" if plan.kind is AppKind.CONNECTED else "ExternalClientApplication"
-    types: list[Content] = [
-        {"members": plan.name, "name": kind},
-        {"members": plan.permission_set, "name": "PermissionSet"},
-    ]
-    written = io.BytesIO()
-    with zipfile.ZipFile(written, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("package.xml", _document("Package", {"version": METADATA_VERSION}))
-        archive.writestr("destructiveChanges.xml", _document("Package", {"types": types}))
-    return written.getvalue()
+    return removal([(kind, plan.name), ("PermissionSet", plan.permission_set)])
 
 
 def _connected(plan: AppPlan) -> Content:
@@ -181,27 +155,3 @@ def _connected(plan: AppPlan) -> Content:
         "oauthPolicy": {"ipRelaxation": "ENFORCE", "refreshTokenPolicy": "infinite"},
         "permissionSetName": plan.permission_set,
     }
-
-
-def _zipped(files: Mapping[str, tuple[str, str, Content]]) -> bytes:
-    """A package of these components: path → type, full name and content."""
-    types: list[Content] = [{"members": name, "name": kind} for kind, name, _ in files.values()]
-    written = io.BytesIO()
-    with zipfile.ZipFile(written, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("package.xml", _document("Package", {"types": types, "version": METADATA_VERSION}))
-        for path, (kind, _, content) in files.items():
-            archive.writestr(path, _document(kind, content))
-    return written.getvalue()
-
-
-def _document(kind: str, content: Content) -> str:
-    inner = "".join(_element(name, value) for name, value in content.items())
-    return f'<?xml version="1.0" encoding="UTF-8"?>\n<{kind} xmlns="http://soap.sforce.com/2006/04/metadata">{inner}</{kind}>'
-
-
-def _element(name: str, value: "str | Sequence[str] | Content | Sequence[Content]") -> str:
-    if isinstance(value, str):
-        return f"<{name}>{escape(value)}</{name}>"
-    if isinstance(value, Mapping):
-        return f"<{name}>{''.join(_element(each, inner) for each, inner in value.items())}</{name}>"
-    return "".join(_element(name, each) for each in value)

@@ -76,6 +76,9 @@ CODES: Mapping[str, Rule] = {
     "INSERT_UPDATE_DELETE_NOT_ALLOWED_DURING_MAINTENANCE": _BUSY,
     "INSUFFICIENT_ACCESS": _RIGHTS,
     "INSUFFICIENT_ACCESS_OR_READONLY": _RIGHTS,
+    "INSUFFICIENT_ACCESS_ON_CROSS_REFERENCE_ENTITY": Rule(
+        PermissionMissing, "does not let the connecting user do this with that record or set-up"
+    ),
     "API_DISABLED_FOR_ORG": _NO_API,
     "API_CURRENTLY_DISABLED": _NO_API,
     "FUNCTIONALITY_NOT_ENABLED": Rule(PermissionMissing, "has this feature switched off: have it enabled there"),

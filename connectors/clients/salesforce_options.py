@@ -1,4 +1,5 @@
-"""How a customer wants records written into their org: duplicate alerts, assignment rules, dates of creation.
+"""How a customer wants records written into their org: duplicate alerts, assignment rules, dates of
+creation, automation.
 
 Headers: https://developer.salesforce.com/docs/atlas.en-us.api_rest.meta/api_rest/headers_duplicaterules.htm and
 https://developer.salesforce.com/docs/atlas.en-us.api_rest.meta/api_rest/headers_autoassign.htm
@@ -15,6 +16,7 @@ from connectors.types import Setting, SettingKind
 
 SAVE_DUPLICATES: Final = "save_despite_duplicate_alerts"
 KEEP_CREATION: Final = "keep_creation"
+BYPASS: Final = "bypass_permission"
 AUDIT_FIELDS: Final = frozenset({"CreatedDate", "CreatedById", "LastModifiedDate", "LastModifiedById"})
 """What only a user with “Set Audit Fields upon Record Creation” may fill, and only by an insert."""
 CREATION_FIELDS: Final = frozenset({"CreatedDate", "CreatedById"})
@@ -31,6 +33,10 @@ WRITING_SETTINGS: Final = (
               help=f"The id (01Q…) of the rule that gives new {entity.lower()}s to their owners. Blank: no rule runs, "
                    "owners are as mapped.")
       for entity, name in RULES.items()),
+    Setting(BYPASS, "Automation bypass", required=False,
+            help="A custom permission: what follows “$Permission.” in the org's rules, flows and triggers. Only "
+                 "automation that asks for it stands aside while a run writes; all other runs. Blank: none stands "
+                 "aside."),
 )  # fmt: skip
 
 _RULE_ID: Final = re.compile(r"01Q[A-Za-z0-9]{12}(?:[A-Za-z0-9]{3})?")
@@ -38,11 +44,13 @@ _RULE_ID: Final = re.compile(r"01Q[A-Za-z0-9]{12}(?:[A-Za-z0-9]{3})?")
 
 @dataclass(frozen=True, slots=True)
 class WritingOptions:
-    """``assignment_rules`` are ids of rules by object."""
+    """``assignment_rules`` are ids of rules by object; ``bypass_permission`` is what automation asks for before it
+    stands aside, blank where it is not to."""
 
     saves_duplicates: bool = False
     keeps_creation: bool = False
     assignment_rules: Mapping[str, str] = field(default_factory=dict)
+    bypass_permission: str = ""
 
     def headers(self, entity: str, *, is_new: bool) -> dict[str, str]:
         """What goes with a call that writes records of the entity. Without a word about it a call lets the org's
@@ -68,4 +76,5 @@ def options_of(context: Context) -> WritingOptions:
                 "begins with 01Q, on the org's page, or leave it blank."
             )
     saves, keeps = (context.text(name).strip().lower() == "true" for name in (SAVE_DUPLICATES, KEEP_CREATION))
-    return WritingOptions(saves, keeps, {entity: rule for entity, rule in rules.items() if rule})
+    chosen = {entity: rule for entity, rule in rules.items() if rule}
+    return WritingOptions(saves, keeps, chosen, context.text(BYPASS).strip())

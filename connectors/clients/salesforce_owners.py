@@ -18,16 +18,10 @@ _USER_FIELDS: Final = ("Id", "Name", "Username", "Email", "FederationIdentifier"
 
 def owners(session: SalesforceSession) -> tuple[Owner, ...]:
     """All users, also those no longer active, and all queues."""
-    me = _connected_user(session)
+    _, me = session.connected()
     users = [_user(row, me) for row in _rows(session, soql.select(_USER_FIELDS, "User"))]
     queued = soql.select(("Id", "Name", "DeveloperName"), "Group", [soql.condition("Type", "=", "Queue")])
     return (*users, *(_queue(row) for row in _rows(session, queued)))
-
-
-def _connected_user(session: SalesforceSession) -> str:
-    """The id of the user we are connected as: the end of the identity address that the list of resources names."""
-    identity = session.http.get(session.path("")).object().get("identity")
-    return str(identity or "").rpartition("/")[2]
 
 
 def _user(row: Mapping[str, Any], me: str) -> Owner:

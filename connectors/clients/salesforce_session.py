@@ -77,6 +77,8 @@ class SalesforceSession:
         self.options = options_of(context)
         self._endpoint: TokenEndpoint | None = None
         base_url, auth = self._login(context)
+        self._auth = auth
+        self.context, self.base_url = context, base_url
         self.http = HttpClient(context, base_url, system=SYSTEM, auth=auth, dialect=DIALECT)
 
     def close(self) -> None:
@@ -92,6 +94,21 @@ class SalesforceSession:
     def query(self, soql: str, *, resource: str = "query") -> Answer:
         """The first page of a REST query; the resource ``queryAll`` includes deleted and archived records."""
         return self.http.get(self.path(resource), params={"q": soql})
+
+    def connected(self) -> tuple[str, str]:
+        """The ids of the organisation and of the user we are: the end of the identity address that the list of
+        resources names."""
+        identity = self.http.get(self.path("")).object().get("identity")
+        organisation, _, user = str(identity or "").partition("/id/")[2].partition("/")
+        return organisation, user
+
+    def access_token(self) -> tuple[str, Secret]:
+        """The org's own address and a session there, for services that are not REST; asked for anew where the last
+        one has ended."""
+        self.connected()
+        given = self._auth.credentials()
+        token = given.headers["Authorization"].removeprefix("Bearer ")
+        return given.base_url or self.base_url, Secret(token)
 
     def identity(self) -> Identity:
         """Who the org is and what is left of its limits; raises SettingsInvalid for a version it lacks."""

@@ -20,7 +20,7 @@ from connectors.clients.salesforce_app import (
 )
 from connectors.clients.salesforce_errors import DIALECT
 from connectors.clients.salesforce_session import SYSTEM, api_host, audience_of, sfdx_login
-from connectors.clients.salesforce_soap import Deployed, Metadata, log_in
+from connectors.clients.salesforce_soap import Metadata, log_in
 from connectors.context import Context, MemoryTokens, Secret
 from connectors.errors import AuthenticationFailed, ConnectorError, FatalError, SettingsInvalid
 from connectors.http import HttpClient
@@ -104,11 +104,12 @@ class _Site(AbstractContextManager["_Site"]):
         self._tell("Looking for what an earlier try left behind")
         self._metadata.deploy(removal_package(self._plan))
         self._tell("Making the permission set")
-        _required(self._metadata.deploy(permission_set_package(self._plan)), "the permission set")
+        made = self._metadata.deploy(permission_set_package(self._plan))
+        made.require("the permission set", otherwise=MANUAL)
         with self._taken_back():
             permission_set_id = self._permission_set_id()
             self._tell("Making the app")
-            _required(self._metadata.deploy(app_package(self._plan, permission_set_id)), "the app")
+            self._metadata.deploy(app_package(self._plan, permission_set_id)).require("the app", otherwise=MANUAL)
             self._tell("Admitting the user to the app")
             self._assign(user_id, permission_set_id)
         self._tell("Waiting until the app answers")
@@ -170,18 +171,6 @@ def _signed_in(context: Context, given: Administrator) -> tuple[str, Secret]:
     raise SettingsInvalid(
         "The set-up needs an administrator's SFDX auth URL, access token, or user name and password. Enter one of them."
     )
-
-
-def _required(deployed: Deployed, what: str) -> None:
-    if deployed.succeeded:
-        return
-    if deployed.tests:
-        raise SettingsInvalid(
-            f"Salesforce did not take {what}, because Apex tests of the org fail ({', '.join(deployed.tests[:3])}). "
-            f"Have them mended, or go another way. {MANUAL}"
-        )
-    said = "; ".join(deployed.problems[:3]).rstrip(".") or "it gave no reason"
-    raise SettingsInvalid(f"Salesforce did not take {what}: {said}. {MANUAL}")
 
 
 def _answers(context: Context, base_url: str, plan: AppPlan, username: str, pair: KeyPair) -> bool:

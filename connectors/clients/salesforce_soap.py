@@ -25,6 +25,7 @@ from connectors.errors import (
     ConnectorError,
     ContractChanged,
     PermissionMissing,
+    SettingsInvalid,
     Unavailable,
 )
 from connectors.http import HttpClient
@@ -69,6 +70,18 @@ class Deployed:
     succeeded: bool
     problems: tuple[str, ...] = ()
     tests: tuple[str, ...] = ()
+
+    def require(self, what: str, *, otherwise: str) -> None:
+        """Raises SettingsInvalid where it did not succeed, with the org's reasons and the other way to go."""
+        if self.succeeded:
+            return
+        if self.tests:
+            raise SettingsInvalid(
+                f"Salesforce did not take {what}, because Apex tests of the org fail ({', '.join(self.tests[:3])}). "
+                f"Have them mended, or go another way. {otherwise}"
+            )
+        said = "; ".join(self.problems[:3]).rstrip(".") or "it gave no reason"
+        raise SettingsInvalid(f"Salesforce did not take {what}: {said}. {otherwise}")
 
 
 def fault(answer: Answer, _now: datetime) -> ConnectorError | None:

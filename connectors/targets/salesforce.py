@@ -12,8 +12,10 @@ import polars as pl
 
 from connectors.base import Target
 from connectors.clients import (
+    salesforce_bypass,
     salesforce_delete,
     salesforce_inventory,
+    salesforce_keys,
     salesforce_lookup,
     salesforce_match,
     salesforce_owners,
@@ -21,7 +23,7 @@ from connectors.clients import (
     salesforce_schema,
     salesforce_write,
 )
-from connectors.clients.salesforce_options import AUDIT_FIELDS, CREATION_FIELDS, WRITING_SETTINGS
+from connectors.clients.salesforce_options import AUDIT_FIELDS, BYPASS, CREATION_FIELDS, WRITING_SETTINGS
 from connectors.clients.salesforce_query import PAGE_SIZE
 from connectors.clients.salesforce_schema import SObject
 from connectors.clients.salesforce_session import SETTINGS, SalesforceSession
@@ -30,6 +32,7 @@ from connectors.context import Context
 from connectors.types import (
     Alteration,
     Asking,
+    Bypass,
     Capabilities,
     EntityInfo,
     EntitySchema,
@@ -50,6 +53,8 @@ class SalesforceTarget(SalesforceWays, Target):
     capabilities = Capabilities(
         writes=True,
         counts=True,
+        makes_keys=True,
+        bypassed_by=BYPASS,
         rehearses=True,
         asked_by=Asking.BOTH,
         finds=True,
@@ -135,6 +140,23 @@ class SalesforceTarget(SalesforceWays, Target):
         """Into the org's bin, from where they can be restored for about 15 days."""
         results = salesforce_delete.delete(self._session, self._sobject(entity), target_ids)
         return WriteResult.checked(results, pl.Series(list(target_ids), dtype=pl.String))
+
+    def make_key(self, entity: str) -> tuple[str, ...]:
+        """A text field ``Migration_Factory_Id__c``, unique and case sensitive, in one deployment with a permission
+        set that is then assigned to us."""
+        self._described.pop(entity, None)
+        return salesforce_keys.make(self._session, entity)
+
+    def bypass(self, name: str) -> Bypass | None:
+        """A permission set that grants the custom permission of the settings."""
+        return salesforce_bypass.bypass(self._session, name)
+
+    def switch_bypass(self, found: Bypass, *, on: bool) -> None:
+        salesforce_bypass.switch(self._session, found, on=on)
+
+    def prepare_bypass(self, name: str) -> tuple[str, ...]:
+        """One deployment, of the custom permission where the org has none of that name and of the permission set."""
+        return salesforce_bypass.prepare(self._session, name)
 
     def close(self) -> None:
         self._session.close()

@@ -20,7 +20,7 @@ from connectors.errors import FatalError, RateLimited, RetryableError
 from orgs.sealing import SealBroken
 from projects.mapping.problems import MappingInvalid
 from projects.ordering import OrderImpossible
-from runs import events, leases, transitions
+from runs import bypass, events, leases, transitions
 from runs.choices import EventLevel, RunKind, RunState
 from runs.crash_points import CrashPoint, reached
 from runs.engine import changes, dry_run, forecast, retry, rollback
@@ -43,6 +43,8 @@ LONGEST_BACKOFF = 300.0
 """Seconds."""
 EXTRACT_PAGES = 20
 """Pages a worker reads before it looks whether something waits to be loaded."""
+WRITES = frozenset({Task.LOAD, Task.RELINK})
+"""Before these the target's automation is asked to stand aside, in a dry run too: it must meet what the load meets."""
 
 DATABASE_GONE = (OperationalError, InterfaceError, DriverOperationalError, DriverInterfaceError)
 EXPECTED = (FatalError, SealBroken, ContentsDropped, MappingInvalid, OrderImpossible, NothingToDo)
@@ -70,6 +72,7 @@ def advance(run_id: int, *, stop: Callable[[], bool], place: Lease | None = None
             _perform(session, work, stop)
             if stop():
                 return Progress.BUSY
+    bypass.after(run_id)
     return Progress.STOPPED
 
 
@@ -138,6 +141,8 @@ PIPELINES = {
 def _do(session: Session, work: Work, stop: Callable[[], bool]) -> None:
     pipeline = PIPELINES[RunKind(session.run.kind)]
     reached(CrashPoint.CLAIMED)
+    if work.task in WRITES:
+        bypass.hold(session.run, lambda: session.target, clock=session.clock)
     match work.task:
         case Task.PLAN:
             pipeline.plan(session, work.lease)

@@ -13,7 +13,7 @@ import polars as pl
 
 from connectors.base import Target
 from connectors.errors import FatalError, SettingsInvalid
-from connectors.types import RESULT_SCHEMA, EntityInfo, EntitySchema, Identity, Outcome, WriteResult
+from connectors.types import RESULT_SCHEMA, Bypass, EntityInfo, EntitySchema, Identity, Outcome, WriteResult
 from projects.mapping.row_hash import row_hash
 from runs import ledger
 from runs.engine.sending import equal_keys
@@ -102,6 +102,19 @@ class Rehearsing(Target):
         return WriteResult.checked(
             _landed(frame["target_id"], Outcome.UPDATED).with_columns(target_id=pl.col("key")), frame["target_id"]
         )
+
+    def bypass(self, name: str) -> Bypass | None:
+        return self._target.bypass(name)
+
+    def switch_bypass(self, found: Bypass, *, on: bool) -> None:
+        """As the load will have it: what is tried out must meet the same automation. Nothing of it stays, either."""
+        self._target.switch_bypass(found, on=on)
+
+    def make_key(self, entity: str) -> tuple[str, ...]:
+        raise CannotRehearse(f"A dry run makes nothing, and was to make an external id of {entity}.")
+
+    def prepare_bypass(self, name: str) -> tuple[str, ...]:
+        raise CannotRehearse(f"A dry run makes nothing, and was to make the automation bypass {name}.")
 
     def delete(self, entity: str, target_ids: Sequence[str]) -> WriteResult:
         raise CannotRehearse(f"A dry run deletes nothing, and was to delete {len(target_ids)} records of {entity}.")

@@ -100,7 +100,7 @@ class Session(AbstractContextManager["Session"]):
         self._stack = ExitStack()
         self.heartbeat = Heartbeat(place)
         self._stack.callback(self.heartbeat.close)
-        self._clock = WaitingClock(self.heartbeat)
+        self.clock = WaitingClock(self.heartbeat)
         self._benches: dict[int, Bench] = {}
         self.journal = ChunkJournal(run_id)
         self.rematched: set[int] = set()
@@ -108,13 +108,13 @@ class Session(AbstractContextManager["Session"]):
 
     @cached_property
     def source(self) -> Source:
-        source = self._stack.enter_context(orgs.open_source(self.run.project.source, clock=self._clock))
+        source = self._stack.enter_context(orgs.open_source(self.run.project.source, clock=self.clock))
         narrow(self.run.project, source)
         return source
 
     @cached_property
     def target(self) -> Target:
-        opened = orgs.open_target(self.run.project.target, journal=self.journal, clock=self._clock)
+        opened = orgs.open_target(self.run.project.target, journal=self.journal, clock=self.clock)
         return self._stack.enter_context(opened)
 
     def bench(self, step_id: int) -> Bench:

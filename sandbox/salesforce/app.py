@@ -36,6 +36,7 @@ from sandbox.salesforce.deleting import Deleter
 from sandbox.salesforce.deployments import Deployments
 from sandbox.salesforce.errors import ApiError, not_found
 from sandbox.salesforce.faults import ERROR_KINDS, Fault, Faults, Kind, error_answer
+from sandbox.salesforce.granting import Grants
 from sandbox.salesforce.grants import Desk
 from sandbox.salesforce.ingest import IngestJobs
 from sandbox.salesforce.org import Org
@@ -98,6 +99,7 @@ def _services(definitions: Definitions) -> Services:
         ingest=IngestJobs(store, org, writer, deleter),
         writer=writer,
         deleter=deleter,
+        grants=Grants(definitions),
         started=datetime.now(UTC).replace(microsecond=0),
     )
 
@@ -198,7 +200,7 @@ def _identity_routes(services: Services) -> list[BaseRoute]:
 
 
 def _soap_routes(services: Services) -> list[Route]:
-    components = Components(services.org, services.store)
+    components = Components(services.org, services.store, services.grants)
     return Soap(services.org, components, Deployments(components)).routes()
 
 

@@ -97,10 +97,12 @@ class Assignment:
 
 @dataclass
 class Automation:
-    """The rules of an org by object, the locks, and the custom permissions its user has."""
+    """The rules of an org by object, the locks, and the custom permissions its user has: those of a control request
+    (``permissions``) and those of assigned permission sets (``granted``)."""
 
     rules: dict[str, list[Rule]] = field(default_factory=dict)
     permissions: set[str] = field(default_factory=set)
+    granted: frozenset[str] = frozenset()
     locks: Locks = field(default_factory=Locks)
     assignments: dict[str, Assignment] = field(default_factory=dict)
 
@@ -126,7 +128,7 @@ class Automation:
     def broken(self, made: Rule, frame: pl.DataFrame) -> pl.Series:
         """Which rows of the frame a rule refuses."""
         held: Mapping[str, bool] = {
-            column: name in self.permissions for name, column in made.formula.permissions.items()
+            column: name in self.permissions | self.granted for name, column in made.formula.permissions.items()
         }
         asked = frame.with_columns(**{column: pl.lit(has) for column, has in held.items()})
         return asked.with_columns(made.formula.condition.alias("?broken"))["?broken"]

@@ -10,6 +10,8 @@ from typing import Any, Final
 
 from sandbox.salesforce import records
 from sandbox.salesforce.apps import App
+from sandbox.salesforce.granting import Grants
+from sandbox.salesforce.metadata import Node, field_of
 from sandbox.salesforce.org import Org
 from sandbox.salesforce.store import Store
 
@@ -23,8 +25,13 @@ OAUTH_POLICY: Final = "ExtlClntAppOauthConfigurablePolicies"
 POLICY: Final = "ExtlClntAppConfigurablePolicies"
 CONNECTED: Final = "ConnectedApp"
 PERMISSION_SET: Final = "PermissionSet"
+CUSTOM_PERMISSION: Final = "CustomPermission"
+CUSTOM_OBJECT: Final = "CustomObject"
+CUSTOM_FIELD: Final = "CustomField"
 
 FOLDERS: Final[Mapping[str, tuple[str, str]]] = {
+    CUSTOM_PERMISSION: ("customPermissions", ".customPermission"),
+    CUSTOM_OBJECT: ("objects", ".object"),
     PERMISSION_SET: ("permissionsets", ".permissionset"),
     APP: ("externalClientApps", ".eca"),
     OAUTH: ("extlClntAppOauthSettings", ".ecaOauth"),
@@ -43,6 +50,9 @@ _REQUIRED: Final[Mapping[str, tuple[str, ...]]] = {
     POLICY: ("label", "externalClientApplication", "isEnabled"),
     CONNECTED: ("label", "contactEmail"),
     PERMISSION_SET: ("label",),
+    CUSTOM_PERMISSION: ("label",),
+    CUSTOM_OBJECT: (),
+    CUSTOM_FIELD: ("label", "type"),
 }
 _SCOPES: Final[Mapping[str, str]] = {"Api": "api", "RefreshToken": "refresh_token", "Web": "web", "Full": "full"}
 
@@ -62,6 +72,7 @@ class Components:
 
     org: Org
     store: Store
+    grants: Grants
     _held: dict[tuple[str, str], Content] = field(default_factory=dict)
 
     def get(self, kind: str, name: str) -> Content | None:
@@ -74,13 +85,20 @@ class Components:
         """Create or replace; true where it was not there. ``fresh`` refuses what is there. Raises ComponentRefused."""
         if not self.org.settings.setup_access:
             raise ComponentRefused("INSUFFICIENT_ACCESS", "insufficient access rights on cross-reference id")
-        is_new = (kind, name) not in self._held
+        if kind == CUSTOM_OBJECT:
+            made = [self.put(CUSTOM_FIELD, f"{name}.{each.get('fullName')}", each) for each in _fields(content)]
+            return True in made
+        is_new = (kind, name) not in self._held and not (kind == CUSTOM_FIELD and self._has_field(name))
         if fresh and not is_new:
             raise ComponentRefused("DUPLICATE_DEVELOPER_NAME", f"The name {name} is already used.")
         self._check(kind, name, content, is_new=is_new)
         self._held[kind, name] = content
         if kind == PERMISSION_SET:
             self._store_permission_set(name, content, is_new=is_new)
+        if kind == CUSTOM_PERMISSION:
+            self.grants.add_permission(name, str(content["label"]))
+        if kind == CUSTOM_FIELD:
+            self._store_field(name, content, is_new=is_new)
         self._publish(_app_of(kind, name, content))
         return is_new
 
@@ -92,6 +110,7 @@ class Components:
         if kind == PERMISSION_SET:
             subject = self.store.schema.require("PermissionSet")
             records.delete(self.store, subject, self._permission_set_ids([name]))
+            self.grants.forget(name)
         if kind == APP:
             satellites = [key for key, held in self._held.items() if held.get("externalClientApplication") == name]
             for key in satellites:
@@ -102,18 +121,25 @@ class Components:
     def all_or_none(self) -> Iterator[None]:
         """Take everything back where the block raises."""
         before = dict(self._held)
+        definitions, deployed = self.grants.definitions, set(self.grants.deployed)
+        whole, access = definitions.whole, dict(definitions.access)
+        given, permitted = dict(self.grants.access), dict(self.grants.permissions)
         try:
             with self.store.write():
                 yield
         except BaseException:
             touched = {_app_of(kind, name, content) for (kind, name), content in [*self._held.items(), *before.items()]}
             self._held = before
+            self.grants.deployed, self.grants.access, self.grants.permissions = deployed, given, permitted
+            definitions.whole, definitions.access = whole, access
+            definitions.apply()
+            self.grants.refresh()
             for app in touched:
                 self._publish(app)
             raise
 
     def _check(self, kind: str, name: str, content: Content, *, is_new: bool) -> None:
-        if kind not in FOLDERS:
+        if kind not in _REQUIRED:
             raise ComponentRefused("INVALID_TYPE", f"Unknown type: {kind}")
         missing = [each for each in _REQUIRED[kind] if not content.get(each)]
         if missing:
@@ -209,6 +235,32 @@ class Components:
             records.insert(self.store, subject, [values], self.org.user_id)
         for key in [] if is_new else self._permission_set_ids([name]):
             records.update(self.store, subject, key, values, self.org.user_id)
+        try:
+            self.grants.give(name, content)
+        except ValueError as wrong:
+            raise ComponentRefused("INVALID_CROSS_REFERENCE_KEY", str(wrong)) from wrong
+
+    def _has_field(self, path: str) -> bool:
+        subject, _, name = path.partition(".")
+        known = self.grants.definitions.whole.get(subject)
+        return known is not None and known.field(name) is not None
+
+    def _store_field(self, path: str, content: Content, *, is_new: bool) -> None:
+        """A field of an object; one that is there takes the new definition. Nobody sees a new one by itself."""
+        subject, _, name = path.partition(".")
+        definitions = self.grants.definitions
+        if definitions.whole.get(subject) is None:
+            raise ComponentRefused("INVALID_CROSS_REFERENCE_KEY", f"no CustomObject named {subject} found")
+        if not name.endswith("__c"):
+            raise ComponentRefused("INVALID_FULL_NAME", f"{name}: a custom field's name ends in __c")
+        before = definitions.whole.require(subject).field(name)
+        made = field_of(Node.of({**content, "fullName": name}), path)
+        if before is not None and before.type != made.type:
+            raise ComponentRefused("FIELD_INTEGRITY_EXCEPTION", f"Cannot change type of {path} from {before.type}.")
+        definitions.define({"fullName": subject, "fields": [{**content, "fullName": name}]})
+        if is_new:
+            self.grants.deployed.add(path)
+            self.grants.refresh()
 
 
 def _app_of(kind: str, name: str, content: Content) -> str:
@@ -221,6 +273,11 @@ def _app_of(kind: str, name: str, content: Content) -> str:
 def _key(kind: str, content: Content) -> str:
     config = content.get("oauthConfig") if kind == CONNECTED else content
     return str(config.get("consumerKey") or "") if isinstance(config, Mapping) else ""
+
+
+def _fields(content: Content) -> list[Content]:
+    found = content.get("fields") or []
+    return found if isinstance(found, list) else [found]
 
 
 def _flag(content: Content, name: str, *, absent: bool = False) -> bool:

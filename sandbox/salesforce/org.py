@@ -46,7 +46,8 @@ class Settings:
     waits until that is -1 again. ``upload_bytes`` is the most one upload may hold. ``app_delay`` is how many token
     requests a new app refuses as not known yet, ``deploy_polls`` how often a deployment is seen unfinished,
     ``failing_tests`` how many Apex tests fail in it. ``connected_apps`` lets connected apps be made, as only older
-    orgs do; ``setup_access`` is the administrator's right to make apps at all; ``soap_login`` the old log-in.
+    orgs do; ``setup_access`` is the administrator's right to make apps at all, ``assign_permissions`` to assign
+    permission sets; ``soap_login`` the old log-in.
     """
 
     api_limit: int = 100_000
@@ -65,6 +66,7 @@ class Settings:
     failing_tests: int = 0
     connected_apps: int = 0
     setup_access: int = 1
+    assign_permissions: int = 1
     soap_login: int = 1
 
 

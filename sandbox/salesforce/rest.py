@@ -16,6 +16,7 @@ from sandbox.salesforce.compile import Plan, compile_query
 from sandbox.salesforce.deleting import Deleter
 from sandbox.salesforce.describe import describe, describe_global
 from sandbox.salesforce.errors import ApiError, not_found
+from sandbox.salesforce.granting import Grants
 from sandbox.salesforce.ingest import IngestJobs
 from sandbox.salesforce.limits import limits, record_counts
 from sandbox.salesforce.org import Org
@@ -43,6 +44,7 @@ class Services:
     ingest: IngestJobs
     writer: Writer
     deleter: Deleter
+    grants: Grants
     started: datetime
 
 

@@ -166,3 +166,26 @@ def permission_set_assignment() -> SObject:
     return _setup_object(
         "PermissionSetAssignment", "Permission Set Assignment", "Permission Set Assignments", "0Pa", columns
     )
+
+
+def custom_permission() -> SObject:
+    columns = (
+        f.record_id("Custom Permission ID"),
+        f.text("DeveloperName", "Custom Permission Name", 80),
+        f.text("MasterLabel", "Custom Permission Label", 80),
+        f.text("NamespacePrefix", "Namespace Prefix", 15),
+        *f.audit(),
+    )
+    return _setup_object("CustomPermission", "Custom Permission", "Custom Permissions", "0CP", columns)
+
+
+def setup_entity_access() -> SObject:
+    """What a permission set opens beside objects and fields; here custom permissions."""
+    columns = (
+        f.record_id("Setup Entity Access ID"),
+        f.required(f.reference("ParentId", "Parent ID", "PermissionSet", relationship="Parent")),
+        f.required(f.reference("SetupEntityId", "Setup Entity ID", "CustomPermission", relationship="SetupEntity")),
+        f.picklist("SetupEntityType", "Setup Entity Type", "CustomPermission", restricted=True),
+        f.read_only(f.datetime("SystemModstamp", "System Modstamp")),
+    )
+    return _setup_object("SetupEntityAccess", "Setup Entity Access", "Setup Entity Access", "0J0", columns)

@@ -13,6 +13,7 @@ from sandbox.salesforce import ids, rest
 from sandbox.salesforce.bodies import json_object, request_error, writable
 from sandbox.salesforce.convert import ID
 from sandbox.salesforce.errors import ApiError, RowError, not_found
+from sandbox.salesforce.granting import ASSIGNMENT
 from sandbox.salesforce.incoming import from_records
 from sandbox.salesforce.lookups import by_value, existing
 from sandbox.salesforce.rest import Call, Services, as_json
@@ -24,9 +25,13 @@ ANSWERED_SINCE = 46  # before that an upsert that updates answers 204 without a 
 
 def create(services: Services, call: Call) -> Response:
     """``POST /sobjects/X``."""
-    writable(rest.subject_named(services, call), "insert")
-    outcome = _saved(services, call, json_object(call.body), "insert")
+    subject, body = writable(rest.subject_named(services, call), "insert"), json_object(call.body)
+    if subject.name == ASSIGNMENT:
+        services.grants.check_assignment(body)
+    outcome = _saved(services, call, body, "insert")
     _raise_first(outcome)
+    if subject.name == ASSIGNMENT:
+        services.grants.refresh()
     return as_json({"id": outcome.ids[0], "success": True, "errors": []}, 201)
 
 
@@ -44,7 +49,11 @@ def delete(services: Services, call: Call) -> Response:
     """``DELETE /sobjects/X/<id>``."""
     subject = writable(rest.subject_named(services, call), "delete")
     key = _addressed(services, subject, call)
+    if subject.name == ASSIGNMENT:
+        services.grants.check_right()
     _raise_first(services.deleter.delete(subject, pl.Series([key])))
+    if subject.name == ASSIGNMENT:
+        services.grants.refresh()
     return Response(status_code=204)
 
 

@@ -26,6 +26,8 @@ _SETUP = (
     setup.record_type,
     setup.permission_set,
     setup.permission_set_assignment,
+    setup.custom_permission,
+    setup.setup_entity_access,
 )
 
 

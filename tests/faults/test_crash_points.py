@@ -83,7 +83,7 @@ def assert_as_expected(bed: Bed, run: Run, what: str) -> None:
         assert checker.problems(ledger, target, run.pk, worker_host.expected(bed.rows))[:10] == [], what
 
 
-@pytest.mark.parametrize("step", [step for step in STEPS if step not in {"rollback", "deletions"}])
+@pytest.mark.parametrize("step", [step for step in STEPS if step not in {"rollback", "deletions", "bypass"}])
 def test_whoever_dies_in_a_load_leaves_it_exact(bed: Bed, step: str) -> None:
     """Each death in a run of its own, over a source that has changed since the one before."""
     for point in points_of(step):
@@ -185,7 +185,7 @@ def test_the_environment_says_where_a_command_dies(bed: Bed, database_url: str) 
 def test_every_task_of_the_engine_has_crash_points() -> None:
     assert set(OF_TASKS) == set(Task), "a new kind of work needs crash points, and its word here"
     assert {step for step in OF_TASKS.values() if not points_of(step)} == set()
-    assert set(STEPS) == {*OF_TASKS.values(), "drive", "deletions", str(RunKind.ROLLBACK)}
+    assert set(STEPS) == {*OF_TASKS.values(), "drive", "deletions", "bypass", str(RunKind.ROLLBACK)}
 
 
 CHANGES = {"write", "delete", "ensure_entity", "recreate"}
