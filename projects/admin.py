@@ -40,6 +40,7 @@ class ProjectAdmin(ModelAdmin):  # type: ignore[misc]  # unfold ships no types
             path("move/", guard(path_views.choose_source), name="projects_path_source"),
             path("move/<int:source_id>/", guard(path_views.choose_target), name="projects_path_target"),
             path("<int:project_id>/records/", guard(path_views.choose_records), name="projects_path_records"),
+            path("<int:project_id>/records/key/<str:entity>/", guard(path_views.make_key), name="projects_path_key"),
             path(
                 "<int:project_id>/records/<int:object_id>/",
                 guard(path_views.select_records),

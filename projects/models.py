@@ -68,6 +68,7 @@ class Project(models.Model):
 
     class Meta:
         ordering = ("-id",)
+        permissions = (("create_external_id", "Can have an external id field made in the target"),)
         constraints = (
             models.UniqueConstraint("customer", Lower("name"), name="project_name_once_per_customer"),
             models.CheckConstraint(

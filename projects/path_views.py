@@ -17,6 +17,7 @@ from django.urls import reverse
 from django.views.decorators.http import require_GET, require_http_methods
 
 from connectors.errors import ConnectorError
+from connectors.registry import target_class
 from connectors.types import Automation, Condition, FieldInfo, FieldType, Operator
 from orgs import services as orgs
 from orgs.models import Org
@@ -40,6 +41,7 @@ NEW_CONDITIONS = 2
 
 may_add = permission_required("projects.add_project", raise_exception=True)
 may_change = permission_required("projects.change_project", raise_exception=True)
+may_make_keys = permission_required(("projects.change_project", "projects.create_external_id"), raise_exception=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,10 +193,15 @@ def choose_records(request: HttpRequest, project_id: int) -> HttpResponse:
         steps=_project_steps(3, project),
         project=project,
         offer=offer,
+        may_make_keys=request.user.has_perm("projects.create_external_id") and _makes_keys(project),
         q=request.GET.get("q", ""),
         chosen=set(request.POST.getlist("entity")) if trouble else None,
         trouble=trouble or offer.trouble,
     )
+
+
+def _makes_keys(project: Project) -> bool:
+    return target_class(project.target.platform).capabilities.makes_keys
 
 
 def _take(project: Project, request: HttpRequest) -> int:
@@ -247,6 +254,38 @@ def _matches(held: Held, search: str) -> bool:
     if not search:
         return held.records != 0
     return search.lower() in held.name.lower() or search.lower() in held.label.lower()
+
+
+@may_make_keys
+@require_http_methods(["GET", "POST"])
+def make_key(request: HttpRequest, project_id: int, entity: str) -> HttpResponse:
+    """Have the target make a field for our external id; says first what will be made."""
+    project = _project(request, project_id)
+    trouble = ""
+    if request.method == "POST":
+        try:
+            made = services.make_key(project, entity)
+        except REFUSALS as error:
+            trouble = str(error)
+        else:
+            for sentence in made or (f"{entity} has an external id in {project.target} already.",):
+                _note(request, project, CHANGE, sentence)
+                messages.success(request, sentence)
+            return redirect("admin:projects_path_records", project.pk)
+    return page(
+        request,
+        "projects/path_key.html",
+        f"External id of {entity}",
+        _trail(
+            crumb(project, "admin:projects_project_change", project.pk),
+            crumb("Objects and records", "admin:projects_path_records", project.pk),
+            crumb("External id"),
+        ),
+        steps=_project_steps(3, project),
+        project=project,
+        twin=entity,
+        trouble=trouble,
+    )
 
 
 @may_change

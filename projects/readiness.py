@@ -15,7 +15,7 @@ from projects.differences import Compared, Verdict, compare
 from projects.mapping.compiler import compile_mapping
 from projects.models import Project, ProjectObject
 from projects.owners import Standing
-from projects.services import ProjectInvalid
+from projects.services import KeyMissing, ProjectInvalid
 from projects.twins import twin
 
 OWNER = "OwnerId"
@@ -78,6 +78,8 @@ class Fit:
     reasons: tuple[str, ...]
     owners_stay: bool = False
     """Whether records will belong to the connecting user, because owners are not moved along."""
+    lacks_key: bool = False
+    """Whether it could move if the target had a field for our external id."""
 
     @property
     def good(self) -> bool:
@@ -123,8 +125,8 @@ def fit_of(
         return fit
     try:
         behind = services.left_behind(here, there, moved, people=people)
-    except ProjectInvalid as error:
-        return replace(fit, verdict=Verdict.NOT_COMPATIBLE, reasons=(str(error), *fit.reasons))
+    except KeyMissing as error:
+        return replace(fit, verdict=Verdict.NOT_COMPATIBLE, reasons=(str(error), *fit.reasons), lacks_key=True)
     writable = {info.name for info in here.fields if info.writable}
     told = [each for each in behind if each.partition(" ")[0] in writable - {OWNER} and "which is not moved" in each]
     return replace(

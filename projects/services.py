@@ -9,6 +9,7 @@ from django.db import transaction
 from connectors.base import Connector, Source, Target
 from connectors.errors import SettingsInvalid
 from connectors.types import Condition, EntitySchema
+from orgs import services as orgs
 from orgs.models import Customer, Org
 from projects import owners, selections, twins
 from projects.blueprints.blueprint import Blueprint
@@ -196,15 +197,36 @@ def external_id(target: EntitySchema, asked: str = "") -> str:
     return chosen if chosen in carriers else ""
 
 
-EXTERNAL_IDS = ("tc9_edc__External_ID_Data_Creation__c", "External_Id__c")
+class KeyMissing(ProjectInvalid):
+    """The target has no field by which the records of an object could be found again."""
+
+
+EXTERNAL_IDS = ("Migration_Factory_Id__c", "tc9_edc__External_ID_Data_Creation__c", "External_Id__c")
 """Names by which orgs know our external id, with any namespace or none, the likeliest first."""
+
+
+def make_key(project: Project, entity: str) -> tuple[str, ...]:
+    """Have the target make a field for our external id on the twin of this source entity; one sentence per change,
+    none where one can carry it. Raises ProjectInvalid where there is no twin or the target makes none, and connector
+    errors."""
+    with orgs.open_target(project.target) as target:
+        there = twins.twin(entity, (info.name for info in target.entities()))
+        if there is None:
+            raise ProjectInvalid(f"{project.target} has no {entity}; create it there first.")
+        if external_id(describe(project.target, there, target)):
+            return ()
+        if not target.capabilities.makes_keys:
+            raise ProjectInvalid(f"{project.target} lets us make no fields; create a unique external id there.")
+        made = target.make_key(there)
+        describe(project.target, there, target)
+        return made
 
 
 def left_behind(
     source: EntitySchema, target: EntitySchema, moved: set[str], *, people: bool = False
 ) -> tuple[str, ...]:
-    """What of an entity does not travel, in sentences. Raises ProjectInvalid where its records could not be found
-    again in the target."""
+    """What of an entity does not travel, in sentences. Raises KeyMissing where its records could not be found again
+    in the target."""
     return _likeness(source, target, moved, key="", people=people)[1].sentences
 
 
@@ -214,9 +236,9 @@ def _likeness(
     name = source.entity.name
     chosen = external_id(target, key)
     if not chosen:
-        raise ProjectInvalid(
-            f"{name} has no unique external-id field in the target by which its records could be found again; "
-            "create one there, then choose the object again."
+        raise KeyMissing(
+            f"{target.entity.name} has no unique external-id field in the target by which records could be found "
+            "again; create one there, or have it created here, then choose the object again."
         )
     matched = owners.owner_fields(source, twins.field_twins(source, target), target) if people else {}
     apart = {
