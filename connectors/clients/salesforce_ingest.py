@@ -8,6 +8,7 @@ one whose closing went unanswered says itself whether it was closed. The number 
 upload, so that another worker waits for the job to end before it looks what is left to send.
 """
 
+from collections.abc import Container, Mapping
 from contextlib import suppress
 from datetime import timedelta
 from tempfile import TemporaryFile
@@ -27,6 +28,8 @@ from connectors.values import csv_to_frame
 LARGEST_FILE: Final = 100_000_000  # bytes; 150 MB after base64 is the limit
 LONGEST_VALUE: Final = 32_000  # characters
 _TRIES: Final = 3
+_DONE: Final = "successfulResults"
+_REFUSED: Final = "failedResults"
 _ENDED: Final = ("JobComplete", "Failed", "Aborted")
 
 # "CODE:words:fields --", the words with colons of their own, nothing before "--" where no field is named.
@@ -45,7 +48,7 @@ def send(session: SalesforceSession, sending: Sending) -> pl.DataFrame:
     state = _awaited(session, sending.entity, job)
     if state.get("state") != "JobComplete":
         raise _failure(session, sending, job, state)
-    answers = _answers(session, sending, job)
+    answers = _answers(session, sending, job, _empty_files(state, len(sending)))
     said = str(state.get("errorMessage") or "")
     if answers.is_empty() and said:
         # The job ends well, with no record processed and none failed, where its header was refused.
@@ -164,10 +167,21 @@ def _failure(session: SalesforceSession, sending: Sending, job: str, state: dict
     return ContractChanged(f"{message} Describe the object again; if it recurs, have the mapping corrected.")
 
 
-def _answers(session: SalesforceSession, sending: Sending, job: str) -> pl.DataFrame:
+def _empty_files(state: Mapping[str, Any], records: int) -> frozenset[str]:
+    """The result files of an ended job that need not be fetched, by what it counted. Where it counted wrongly, the
+    records of such a file stay unanswered, and so are looked for before anything is sent again."""
+    processed, refused = state.get("numberRecordsProcessed"), state.get("numberRecordsFailed")
+    if processed != records:
+        return frozenset()
+    return frozenset({_REFUSED} if refused == 0 else {_DONE} if refused == records else ())
+
+
+def _answers(session: SalesforceSession, sending: Sending, job: str, empty: Container[str]) -> pl.DataFrame:
     """What both result files tell, by key; a record they tell of in two ways stays unanswered."""
-    done = _results(session, job, "successfulResults", ["sf__Id"], sending.match)
-    failed = _results(session, job, "failedResults", ["sf__Error"], sending.match)
+    done, failed = (
+        _nothing(column) if name in empty else _results(session, job, name, column, sending.match)
+        for name, column in ((_DONE, "sf__Id"), (_REFUSED, "sf__Error"))
+    )
     parts = pl.col("sf__Error").str.extract_groups(_ERROR)
     told = pl.concat(
         [
@@ -194,19 +208,23 @@ def _answers(session: SalesforceSession, sending: Sending, job: str) -> pl.DataF
     return pl.concat([no_answers(), told.select(*ANSWERS).filter(~pl.col("ref").is_duplicated())])
 
 
-def _results(session: SalesforceSession, job: str, name: str, wanted: list[str], match: str) -> pl.DataFrame:
-    """The wanted columns of a result file, and the record's ``ref``."""
+def _nothing(column: str) -> pl.DataFrame:
+    return pl.DataFrame(schema=dict.fromkeys([column, "ref"], pl.String))
+
+
+def _results(session: SalesforceSession, job: str, name: str, wanted: str, match: str) -> pl.DataFrame:
+    """The wanted column of a result file, and the record's ``ref``."""
     with TemporaryFile() as file:
         path = session.path("jobs", "ingest", job, name)
         answer = session.http.download(path, file, headers={"Accept": "text/csv"})
         file.seek(0)
         frame = csv_to_frame(file)
     if not frame.height:
-        return pl.DataFrame(schema=dict.fromkeys([*wanted, "ref"], pl.String))
-    missing = [column for column in [*wanted, match] if column not in frame.columns]
+        return _nothing(wanted)
+    missing = [column for column in (wanted, match) if column not in frame.columns]
     if missing:
         raise ContractChanged(f"The file {name} of a bulk job lacks the column {missing[0]}.", detail=answer.detail)
-    return frame.select(*wanted, pl.col(match).alias("ref"))
+    return frame.select(wanted, pl.col(match).alias("ref"))
 
 
 def _abort(session: SalesforceSession, job: str) -> None:

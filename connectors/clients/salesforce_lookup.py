@@ -1,28 +1,28 @@
-"""Which records of an org carry given keys: by REST in as many queries as fit into addresses, by Bulk for many."""
+"""Which records of an org carry given keys: few by one query, many by several queries in one request.
 
-from collections.abc import Callable, Iterator, Sequence
+Not by Bulk: a job takes four calls and a wait for two thousand keys, and a composite request one call for ten thousand.
+"""
+
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from typing import Final
-from urllib.parse import quote
 
 import polars as pl
 
+from connectors.clients import salesforce_composite
 from connectors.clients import salesforce_soql as soql
 from connectors.clients.salesforce_columns import long_ids, typed
-from connectors.clients.salesforce_errors import BulkUnsupported
-from connectors.clients.salesforce_query import SalesforceQuery
+from connectors.clients.salesforce_composite import QUERIES_AT_ONCE
+from connectors.clients.salesforce_query import PAGE_SIZE, VALUES, SalesforceQuery
 from connectors.clients.salesforce_schema import SObject
 from connectors.clients.salesforce_session import SalesforceSession
 from connectors.errors import SettingsInvalid
 from connectors.types import FieldInfo, FieldType
 from connectors.values import empty_frame, plain_number
 
-BULK_ABOVE: Final = 2_000  # keys; below, a few addresses full of keys are quicker than one job
 LONGEST_ADDRESS: Final = 12_000  # bytes, quoted; address and headers together may have 16,384
 LONGEST_STATEMENT: Final = 90_000  # characters; SOQL may have 100,000
 
-_LEAST_ROOM: Final = 2_000  # bytes
-_COMMA: Final = 3  # bytes, quoted
 _NUMBERS: Final = frozenset({FieldType.INTEGER, FieldType.DECIMAL})
 
 
@@ -93,23 +93,15 @@ def _pages(
     session: SalesforceSession, sobject: SObject, columns: list[str], info: FieldInfo, keys: list[str]
 ) -> Iterator[pl.DataFrame]:
     literals: list[soql.Value] = [text for key in keys if (text := _literal(info, key)) is not None]
-    base = soql.select(columns, sobject.schema.entity.name)
-
-    def query(part: list[soql.Value]) -> SalesforceQuery:
-        return SalesforceQuery(session, sobject.schema, columns, [soql.among(info.name, part)])
-
-    room = LONGEST_ADDRESS - len(quote(base))
-    # The fields of a wide object alone fill an address.
-    if len(literals) > BULK_ABOVE or (literals and room < _LEAST_ROOM):
-        try:
-            for part in _parts(literals, LONGEST_STATEMENT - len(base), lambda value: len(soql.quoted(value))):
-                yield from (page.frame for page in query(part).bulk_pages())
-        except BulkUnsupported:
-            pass
-        else:
-            return
-    for part in _parts(literals, room, lambda value: len(quote(soql.quoted(value)))):
-        yield from (page.frame for page in query(part).rest_pages(None))
+    room = LONGEST_STATEMENT - len(soql.select(columns, sobject.schema.entity.name))
+    most = min(PAGE_SIZE, max(1, VALUES // QUERIES_AT_ONCE // len(columns)))
+    queries = [
+        SalesforceQuery(session, sobject.schema, columns, [soql.among(info.name, part)])
+        for part in _parts(literals, room, most)
+    ]
+    if len(queries) == 1 and len(queries[0].address) <= LONGEST_ADDRESS:
+        return (page.frame for page in queries[0].rest_pages(None))
+    return salesforce_composite.frames(session, queries)
 
 
 def _literal(info: FieldInfo, key: str) -> soql.Value:
@@ -119,13 +111,14 @@ def _literal(info: FieldInfo, key: str) -> soql.Value:
     return Decimal(key) if key.removeprefix("-").replace(".", "", 1).isdecimal() else None
 
 
-def _parts(values: Sequence[soql.Value], room: int, size: Callable[[soql.Value], int]) -> Iterator[list[soql.Value]]:
-    """The values in parts whose literals fit into ``room``, commas included; a part has at least one."""
+def _parts(values: Sequence[soql.Value], room: int, most: int) -> Iterator[list[soql.Value]]:
+    """The values in parts of at most ``most`` whose literals fit into ``room``, commas included; a part has at least
+    one."""
     part: list[soql.Value] = []
     left = room
     for value in values:
-        needed = size(value) + _COMMA
-        if part and needed > left:
+        needed = len(soql.quoted(value)) + 1
+        if part and (needed > left or len(part) == most):
             yield part
             part, left = [], room
         part.append(value)

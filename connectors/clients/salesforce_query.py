@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from tempfile import TemporaryFile
 from typing import Any, Final
+from urllib.parse import quote
 
 import polars as pl
 
@@ -28,6 +29,7 @@ BULK_ABOVE: Final = 2_000  # records; one REST page holds as many, and CumulusCI
 LONGEST_QUERY: Final = 12_000  # characters; URI and headers together may have 16,384 bytes, and quoting grows it
 RESULT_PART: Final = 10_000  # records of one download
 PAGE_SIZE: Final = 2_000  # records
+VALUES: Final = 400_000  # of one page of a bulk result: wide records come in smaller pages
 POLL_WAITS: Final = (0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 8.0, 10.0)  # seconds, the last one repeated
 BREATH: Final = 10.0  # seconds of waiting after which an empty page lets the engine take a decision
 JOB_DEADLINE: Final = timedelta(hours=2)
@@ -82,7 +84,11 @@ class SalesforceQuery:
         """A few records, by one REST query whatever the size of the object."""
         text = soql.select(self._fields, self._entity, self._where)
         answer = self._session.query(f"{text} LIMIT {int(size)}", resource=self._resource)
-        return self._normal(records_to_frame(batch_from(answer, ("records",)).records, self._fields))
+        return self.frame(batch_from(answer, ("records",)))
+
+    def frame(self, batch: Batch) -> pl.DataFrame:
+        """The records of an answered page in the one notation."""
+        return self._normal(records_to_frame(batch.records, self._fields))
 
     def pages(self, cursor: Cursor | None) -> Iterator[Page]:
         """All pages behind ``cursor``."""
@@ -113,7 +119,7 @@ class SalesforceQuery:
             return found
 
         for batch, behind in follow(_KEYSET, fetch, cursor):
-            yield Page(self._normal(records_to_frame(batch.records, self._fields)), behind)
+            yield Page(self.frame(batch), behind)
 
     def _linked(self, position: Cursor | None) -> Iterator[Batch]:
         """The pages of one query, those without records left out unless nothing comes after them."""
@@ -128,6 +134,12 @@ class SalesforceQuery:
         for batch, behind in follow(NextLink(("nextRecordsUrl",)), fetch):
             if batch.records or behind is None:
                 yield batch
+
+    @property
+    def address(self) -> str:
+        """Path and query string that ask for the first page."""
+        text = soql.select(self._fields, self._entity, self._where)
+        return f"{self._session.path(self._resource)}?q={quote(text)}"
 
     @property
     def is_long(self) -> bool:
@@ -180,11 +192,12 @@ class SalesforceQuery:
         while True:
             frame, locator = self._part(cursor)
             skip = int(cursor["skip"] or 0)
-            for start in range(skip, max(frame.height, skip + 1), PAGE_SIZE):
-                position = {**cursor, "skip": start + PAGE_SIZE}
-                is_last_slice = start + PAGE_SIZE >= frame.height
+            size = max(PAGE_SIZE, VALUES // len(self._fields))
+            for start in range(skip, max(frame.height, skip + 1), size):
+                position = {**cursor, "skip": start + size}
+                is_last_slice = start + size >= frame.height
                 behind = ({**cursor, "locator": locator, "skip": 0} if locator else None) if is_last_slice else position
-                yield Page(frame.slice(start, PAGE_SIZE), behind)
+                yield Page(frame.slice(start, size), behind)
             if not locator:
                 return
             if locator == cursor["locator"]:

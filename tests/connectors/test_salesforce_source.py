@@ -9,6 +9,7 @@ from urllib.parse import parse_qs
 import pytest
 
 from connectors.answers import Answer, Quota
+from connectors.clients import salesforce_query
 from connectors.clients.salesforce_errors import CODES, read_quota
 from connectors.clients.salesforce_query import JOB_DEADLINE, RESULT_PART
 from connectors.clients.salesforce_session import SETTINGS, api_host, sfdx_login
@@ -558,7 +559,8 @@ def test_a_select_too_long_for_an_address_goes_by_bulk() -> None:
     assert script.asked[1] == f"POST {ROOT}/jobs/query"
 
 
-def test_a_part_is_given_in_pages_and_resumed_inside() -> None:
+def test_a_part_is_given_in_pages_and_resumed_inside(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(salesforce_query, "VALUES", 2_000)  # a page of so many narrow records, or of fewer wide ones
     ids = [f"{number:05}" for number in range(4_500)]
     source, _ = source_of(described(), counted(4_500), job("UploadComplete"), job("JobComplete"), part(*ids))
     pages = list(source.read("Thing__c", ["Id"]))

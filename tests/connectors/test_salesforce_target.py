@@ -11,7 +11,6 @@ import polars as pl
 import pytest
 
 from connectors.clients.salesforce_carrier import BULK_ABOVE, SINGLY, WAITS
-from connectors.clients.salesforce_lookup import BULK_ABOVE as BULK_LOOKUP_ABOVE
 from connectors.context import LOOPBACK, Context, Network
 from connectors.errors import ContractChanged, FatalError, PermissionMissing, RateLimited, SettingsInvalid
 from connectors.targets.salesforce import SalesforceTarget
@@ -501,17 +500,18 @@ def test_a_field_closed_since_it_was_described_stops_the_run(org: Running, targe
 # --- looking up, counting, deleting ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("size", [1_500, BULK_LOOKUP_ABOVE + 100])
+@pytest.mark.parametrize(("size", "calls"), [(100, 1), (1_500, 1), (11_000, 2)])
 @pytest.mark.parametrize("spelled", ["key-{}", "ключ «{}» o'clock"])
-def test_many_keys_are_looked_up_in_addresses_that_fit(
-    org: Running, wiretap: tuple[SalesforceTarget, Tampering], size: int, spelled: str
+def test_many_keys_are_looked_up_in_few_requests_that_fit(
+    org: Running, wiretap: tuple[SalesforceTarget, Tampering], size: int, calls: int, spelled: str
 ) -> None:
     target, tampering = wiretap
+    target.describe(RULE)
     org.control.upsert(RULE, [{"Name": "x", KEY: spelled.format(n)} for n in range(0, size, 100)])
     found = target.fetch(RULE, key=KEY, keys=[spelled.format(n) for n in range(size)], fields=["Name", "Status__c"])
     assert set(found["key"]) == {spelled.format(n) for n in range(0, size, 100)}
     assert max(len(bytes(request.url.raw_path)) for request in tampering.seen) < 14_000
-    assert any("jobs/query" in request.url.path for request in tampering.seen) == (size > BULK_LOOKUP_ABOVE)
+    assert len([request for request in tampering.seen if not request.url.path.endswith("/describe")]) <= calls + 1
 
 
 @pytest.mark.parametrize(

@@ -78,11 +78,11 @@ def test_few_go_by_collections_and_many_by_one_job(org: Running, context: Contex
     assert few[f"PATCH {ROOT}/composite/sobjects/{RULE}/{KEY}"] == 1
     assert not any("jobs" in call for call in few)
     assert many[f"POST {ROOT}/jobs/ingest"] == 1
-    assert not any("composite" in call for call in many)
+    assert not any("composite/sobjects" in call for call in many)
 
 
 def test_an_object_the_bulk_api_does_not_serve_goes_by_collections(org: Running, context: Context) -> None:
-    size = salesforce_lookup.BULK_ABOVE + 50
+    size = 2_050
     org.control.reset_calls()
     with SalesforceTarget(context) as target:
         result = target.write(QUIET, things(size), key=KEY)
@@ -143,14 +143,61 @@ def test_a_file_that_is_too_large_goes_in_several_jobs(
         org.control.change_settings(upload_bytes=100_000_000)
 
 
-def test_a_wide_object_is_looked_up_by_bulk(org: Running, context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(salesforce_lookup, "LONGEST_ADDRESS", 1_500)
+@pytest.mark.parametrize("kind", ["drop_after", "server_error", "expire_token"])
+def test_a_fault_amid_a_look_up_of_many_keys_loses_nothing(org: Running, context: Context, kind: str) -> None:
+    with SalesforceTarget(context) as target:
+        target.write(RULE, things(MANY), key=KEY)
+        org.control.fault(kind, path="/composite$|/composite[?]", times=1)
+        found = target.fetch(RULE, key=KEY, keys=[f"thing-{number}" for number in range(2_500)], fields=["Name"])
+    assert sorted(found["key"]) == sorted(f"thing-{number}" for number in range(MANY))
+    assert [rule["struck"] for rule in org.control.faults()] == [1]
+    org.control.clear_faults()
+
+
+def test_a_query_refused_amid_others_says_why(org: Running, answered: Callable[[Answering], SalesforceTarget]) -> None:
+    def stale(request: Request) -> Response | None:
+        if not request.url.path.endswith("/composite"):
+            return None
+        names = [each["referenceId"] for each in json.loads(request.content)["compositeRequest"]]
+        said = [{"errorCode": "INVALID_FIELD", "message": "No such column 'Name'"}]
+        entries = [{"referenceId": name, "httpStatusCode": 400, "body": said} for name in names]
+        return Response(200, content=json.dumps({"compositeResponse": entries}).encode())
+
+    with answered(stale) as target, pytest.raises(ContractChanged, match="No such column"):
+        target.fetch(RULE, key=KEY, keys=[f"thing-{number}" for number in range(2_500)], fields=["Name"])
+
+
+@pytest.mark.parametrize("dropped", [0, 1])
+def test_pages_behind_the_first_are_followed_and_asked_anew_where_their_place_is_gone(
+    org: Running, answered: Callable[[Answering], SalesforceTarget], dropped: int
+) -> None:
+    """A look-up by a field that many records share brings more of them than a page holds."""
+    links: list[str] = []
+
+    def forgetful(request: Request) -> Response | None:
+        if "/query/" not in request.url.path:
+            return None
+        links.append(request.url.path)
+        said = [{"errorCode": "INVALID_QUERY_LOCATOR", "message": "invalid query locator"}]
+        return Response(400, content=json.dumps(said).encode()) if len(links) <= dropped else None
+
+    org.control.upsert(RULE, [{"Name": "same", KEY: f"more-{number}"} for number in range(2_100)])
+    with answered(forgetful) as target:
+        keys = ["same", *(f"x{number}" for number in range(2_000))]
+        assert target.fetch(RULE, key="Name", keys=keys, fields=[KEY])[KEY].n_unique() == 2_100
+    assert len(links) > dropped
+
+
+def test_a_wide_object_is_looked_up_by_the_body_of_a_request(
+    org: Running, context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(salesforce_lookup, "LONGEST_ADDRESS", 100)
     with SalesforceTarget(context) as target:
         target.write(RULE, things(3), key=KEY)
         org.control.reset_calls()
         found = target.fetch(RULE, key=KEY, keys=["thing-1", "thing-9"], fields=["Name"])
     assert found["key"].to_list() == ["thing-1"]
-    assert org.control.calls()[f"POST {ROOT}/jobs/query"] == 1
+    assert org.control.calls()[f"POST {ROOT}/composite"] == 1
 
 
 @pytest.mark.parametrize(
