@@ -20,8 +20,9 @@ def watermarks(object_ids: Sequence[int]) -> dict[int, datetime]:
 
     A step counts once all it read was brought: what was staged and never loaded must be read again. Records
     that were refused do not hold it back; they stay due by themselves. Nor does a run count that was taken back
-    since, or a later one that built on it: what was taken back must be read again. Nor one from before the choice
-    of records was changed: what is chosen newly may be old.
+    since, or a later one that built on it: what was taken back must be read again. Where a run left something due
+    and a later one that may have brought it was taken back, it does not count either: that is due no more, and only
+    reading finds it. Nor one from before the choice of records was changed: what is chosen newly may be old.
     """
     with connection.cursor() as cursor:
         cursor.execute(
@@ -32,7 +33,9 @@ def watermarks(object_ids: Sequence[int]) -> dict[int, datetime]:
                   AND r.kind IN ('load', 'delta') AND s.task = 'bring'
                   AND NOT EXISTS (SELECT 1 FROM runs_run b JOIN runs_run u ON u.id = b.undoes_id
                                    WHERE b.project_id = r.project_id AND b.id > r.id AND b.planned_at IS NOT NULL
-                                     AND (u.id <= r.id OR u.kind = 'retry'))
+                                     AND (u.id <= r.id OR u.kind = 'retry' OR EXISTS (
+                                           SELECT 1 FROM runs_chunk c WHERE c.step_id = s.id
+                                              AND c.rejected + c.deferred + c.conflicts > 0)))
                   AND NOT EXISTS (SELECT 1 FROM runs_chunk c
                                    WHERE c.step_id = s.id AND c.state IN ('staged', 'loading', 'failed'))
                 GROUP BY s.object_id""",

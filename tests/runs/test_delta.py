@@ -260,3 +260,23 @@ def test_two_deltas_without_changes_write_nothing(moving: World, project: Projec
     for _ in range(2):
         assert totals(drive(services.start_delta(project))) == {"read": 1, "unchanged": 1}
     assert moving.writes == []
+
+
+@pytest.mark.parametrize("kind", ["delta", "load"])
+def test_what_had_been_refused_is_due_again_once_the_run_that_brought_it_is_taken_back(
+    moving: World, project: Project, kind: str
+) -> None:
+    """The watermark had passed it long before: only that it was due had brought it."""
+    moving.refuse = lambda _, row: "No." if row["name"] in {"Account 2", "Moved"} else None
+    drive(services.start_run(project))
+    change(moving, 1, "Moved", at(15))
+    change(moving, 5, "Late", at(20))
+    drive(services.start_delta(project))
+    moving.refuse = lambda *_: None
+    brought = drive(services.start_delta(project) if kind == "delta" else services.start_run(project))
+    assert (moving.rows["account"]["A1"]["name"], moving.rows["account"]["A2"]["name"]) == ("Moved", "Account 2")
+    drive(services.start_rollback(brought))
+    assert (moving.rows["account"]["A1"]["name"], "A2" in moving.rows["account"]) == ("Account 1", False)
+    drive(services.start_delta(project))
+    assert (moving.rows["account"]["A1"]["name"], moving.rows["account"]["A2"]["name"]) == ("Moved", "Account 2")
+    assert totals(drive(services.start_delta(project))) == {"read": 1, "unchanged": 1}
