@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 
 import polars as pl
 from django.db import transaction
+from django.db.models import Q
 
 from connectors.errors import FatalError
 from connectors.types import Cursor, Deletion, Outcome
@@ -283,11 +284,11 @@ def _mirror(
     decided = ledger.conflicts_of(bench.place, edited["source_id"]).filter(
         (pl.col("field") == "") & (pl.col("state") != ConflictState.OPEN)
     )
-    decision = edited.join(decided.select("source_id", "decision", asked="theirs"), on="source_id", how="left")
+    answers = decided.select("source_id", "decision", "decided_by_id", "decided_at", asked="theirs")
+    decision = edited.join(answers, on="source_id", how="left")
     same = pl.col("asked").eq_missing(pl.col("held"))
-    spared = decision.filter((pl.col("decision") == "target") & same)
-    if chosen.on_conflict == OnConflict.TARGET:
-        spared = decision
+    kept = decision.filter((pl.col("decision") == "target") & same)
+    spared = decision if chosen.on_conflict == OnConflict.TARGET else kept
     asked = decision.filter(~((pl.col("decision") != "") & same).fill_null(value=False))
     asked = asked.join(spared, on="source_id", how="anti")
     going = marked.join(
@@ -301,11 +302,12 @@ def _mirror(
             _delete(session, bench, going, before=before, last_try=False),
         ]
     )
-    return told, _questions(asked)
+    return told, pl.concat([_about(asked, ConflictState.OPEN, ""), _about(kept, ConflictState.APPLIED, "target")])
 
 
-def _questions(asked: pl.DataFrame) -> pl.DataFrame:
-    """A conflict about the record as a whole: its target row is named by its hash."""
+def _about(asked: pl.DataFrame, state: ConflictState, decision: str) -> pl.DataFrame:
+    """A conflict about the record as a whole: its target row is named by its hash. One that was decided stays known,
+    or the next delta would ask again."""
     nothing = pl.lit(None, pl.String)
     return asked.select(
         "source_id",
@@ -315,8 +317,10 @@ def _questions(asked: pl.DataFrame) -> pl.DataFrame:
         pl.lit(value=True).alias("base_known"),
         nothing.alias("ours"),
         pl.col("held").alias("theirs"),
-        pl.lit(str(ConflictState.OPEN)).alias("state"),
-        pl.lit("").alias("decision"),
+        pl.lit(str(state)).alias("state"),
+        pl.lit(decision).alias("decision"),
+        "decided_by_id" if decision else pl.lit(None, pl.Int64).alias("decided_by_id"),
+        "decided_at" if decision else pl.lit(None, pl.Datetime("us", "UTC")).alias("decided_at"),
     )
 
 
@@ -438,6 +442,71 @@ def with_new_references(session: Session, bench: Bench, deleted: pl.DataFrame, i
             for name in names
         },
     ).select(*images.columns, "lacks")
+
+
+def with_successors(session: Session, bench: Bench, records: pl.DataFrame, images: pl.DataFrame) -> pl.DataFrame:
+    """Before-images of records that are still there, with ``lacks`` as above: a reference that names a record which
+    was deleted by what is taken back names the one created in its place. All others stay as they were.
+    """
+    plain = images.with_columns(lacks=pl.lit(value=False))
+    lost = {use.field: _lost(bench, use.entities, images[use.field]) for use in bench.compiled.references}
+    some = images.filter(pl.any_horizontal(pl.lit(value=False), *lost.values()))
+    if not some.height:
+        return plain
+    renewed = with_new_references(session, bench, records.join(some, on="key", how="semi"), some)
+    succeeded = _succeeded(session, bench, records.join(some, on="key", how="semi"))
+    told = plain.join(renewed.select("key", pl.exclude("key", "lacks").name.suffix("·now")), on="key", how="left")
+    told = told.join(succeeded, on="key", how="left", maintain_order="left")
+    ours = {name: mask & told[f"{name}·ours"].fill_null(value=False) for name, mask in lost.items()}
+    return told.with_columns(
+        lacks=pl.any_horizontal(mask & told[f"{name}·now"].is_null() for name, mask in ours.items()),
+        **{name: pl.when(mask).then(f"{name}·now").otherwise(name) for name, mask in ours.items()},
+    ).select(*images.columns, "lacks")
+
+
+def _lost(bench: Bench, entities: Sequence[str], named: pl.Series) -> pl.Series:
+    """Which of these ids of the target no record of ours has."""
+    ids = named.cast(pl.String)
+    objects = sorted({pk for entity in entities for pk in bench.parents.get(entity, ())})
+    there = ledger.owners(bench.place.project_id, objects, ids.drop_nulls().unique())["target_id"]
+    return ids.is_not_null() & ~ids.is_in(there.implode()).fill_null(value=False)
+
+
+def _succeeded(session: Session, bench: Bench, records: pl.DataFrame) -> pl.DataFrame:
+    """``key`` and per reference ``·ours``: whether the parent that the source names was deleted by what this rollback
+    takes back, and is (to be) created again."""
+    names = [use.field for use in bench.compiled.references]
+    found = [pl.DataFrame(schema={"key": pl.String, **{f"{name}·ours": pl.Boolean for name in names}})]
+    mine = records.filter(pl.col("left_by").is_not_null())
+    for (chunk_id,), some in mine.partition_by("left_by", as_dict=True).items():
+        frame = _payload_of(session, int(chunk_id))
+        if not set(bench.compiled.source_fields) <= set(frame.columns):
+            continue
+        parents = bench.compiled.parent_ids(frame).join(some.select("source_id", "key"), on="source_id")
+        found.append(
+            parents.select(
+                "key",
+                *(
+                    pl.col(use.field)
+                    .is_in(_given_back(session, bench, use.entities, parents[use.field]).implode())
+                    .alias(f"{use.field}·ours")
+                    for use in bench.compiled.references
+                ),
+            )
+        )
+    return pl.concat(found).unique("key", keep="last")
+
+
+def _given_back(session: Session, bench: Bench, entities: Sequence[str], source_ids: pl.Series) -> pl.Series:
+    """Those of the records that are deleted, or were created again by this rollback."""
+    objects = sorted({pk for entity in entities for pk in bench.parents.get(entity, ())})
+    standing = TrackedRecord.objects.filter(
+        Q(state=RecordState.DELETED) | Q(run=session.run),
+        project=bench.place.project_id,
+        object__in=objects,
+        source_id__in=source_ids.drop_nulls().unique().to_list(),
+    )
+    return pl.Series(list(standing.values_list("source_id", flat=True)), dtype=pl.String)
 
 
 # --- The plan -------------------------------------------------------------------------------------------------

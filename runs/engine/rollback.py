@@ -19,7 +19,7 @@ from runs.crash_points import CrashPoint, reached
 from runs.engine import matching
 from runs.engine.comparison import compare
 from runs.engine.conflicts import as_written
-from runs.engine.deletions import with_new_references
+from runs.engine.deletions import with_new_references, with_successors
 from runs.engine.earlier import Earlier, earlier, left_hashes
 from runs.engine.images import fingerprints
 from runs.engine.session import Bench, Session
@@ -199,6 +199,8 @@ def prove(session: Session, lease: Lease) -> None:
     past = earlier(session, records)
     restored = past.images.join(undone, on="key", how="semi")
     bench = past.bench
+    if not past.deleted:
+        restored = with_successors(session, bench, undone, restored).drop("lacks")
     now = session.target.fetch(bench.entity, key=bench.mapping.key, keys=undone["key"].to_list(), fields=past.fields)
     taken = past.adopted.join(restored, on="key", how="semi")
     keeping = undone.join(taken, on="key", how="semi").join(now, on="key", how="semi")
@@ -327,16 +329,16 @@ def _restore(
     images = past.images.join(records, on="key", how="semi")
     if not images.height:
         return _outcome(records, RecordState.ROLLED_BACK, code="", reason=pl.lit(""), count="updated")
-    if past.deleted:
-        referring = with_new_references(session, past.bench, records, images)
-        lacking = records.join(referring.filter("lacks"), on="key", how="semi")
-        if lacking.height:
-            state = RecordState.CONFLICT if last_try else RecordState.DEFERRED
-            count = "conflicts" if last_try else "deferred"
-            held = _outcome(lacking, state, code="not_restored", reason=pl.lit(NO_PARENT), count=count)
-            rest = records.join(lacking, on="key", how="anti")
-            return pl.concat([held, _restore(session, past, rest, now, last_try=last_try)])
-        images = referring.drop("lacks")
+    renewed = with_new_references if past.deleted else with_successors
+    referring = renewed(session, past.bench, records, images)
+    lacking = records.join(referring.filter("lacks"), on="key", how="semi")
+    if lacking.height:
+        state = RecordState.CONFLICT if last_try else RecordState.DEFERRED
+        count = "conflicts" if last_try else "deferred"
+        held = _outcome(lacking, state, code="not_restored", reason=pl.lit(NO_PARENT), count=count)
+        rest = records.join(lacking, on="key", how="anti")
+        return pl.concat([held, _restore(session, past, rest, now, last_try=last_try)])
+    images = referring.drop("lacks")
     found = compare(images, now, fields=past.fields, rules=past.rules)
     same = pl.concat([found.mismatches["key"], found.missing])
     differing = images.join(same.to_frame("key"), on="key", how="semi")

@@ -9,7 +9,7 @@ from connectors import registry
 from connectors.errors import Unavailable
 from connectors.types import Capabilities, Deletion, EntityInfo, EntitySchema, Outcome, WriteResult
 from projects.models import OnConflict, OnDelete, Project
-from runs import services
+from runs import conflicts, services
 from runs.choices import RecordState, RunState
 from runs.models import Chunk, Conflict, Run, SweptKey
 from tests import factories
@@ -299,3 +299,36 @@ def test_a_rollback_gives_back_what_was_deleted(moving: World, project: Project)
     assert tracked(project, "Account")["A1"].state == RecordState.LOADED
     # The delta then does its work again.
     assert deletions(drive(services.start_delta(project))) == {"deleted": 4}
+
+
+def test_who_decided_to_keep_an_edited_record_is_not_asked_again(moving: World, project: Project) -> None:
+    drive(services.start_run(project))
+    moving.rows["account"]["A4"]["name"] = "Edited by hand"
+    remove(moving, "Account", "A4")
+    drive(services.start_delta(project))
+    conflicts.decide(project, "target", user=factories.user())
+    for _ in range(3):
+        run = drive(services.start_delta(project))
+        assert (run.state, tracked(project, "Account")["A4"].state) == (RunState.COMPLETED, RecordState.GONE)
+        assert not conflicts.queue(factories.user(superuser=True), project).exists()
+    # But about another edit than the one that was decided about.
+    moving.rows["account"]["A4"]["name"] = "Edited once more"
+    assert deletions(drive(services.start_delta(project))) == {"conflicts": 1}
+
+
+def test_what_let_go_of_a_deleted_record_gets_hold_of_its_successor(moving: World, project: Project) -> None:
+    """Before it was deleted, others were made to point elsewhere; taken back, they point at what was created again."""
+    drive(services.start_run(project))
+    contact = moving.records["Contact"][0]
+    contact.update(AccountId="A5", Changed=at(20))
+    moving.records["Account"][3].update(ParentId=None, Changed=at(20))
+    remove(moving, "Account", "A1", "A2")
+    undone = drive(services.start_delta(project))
+    assert set(moving.rows["account"]) == {"A0", "A3", "A4", "A5"}
+    run = drive(services.start_rollback(undone))
+    assert run.state == RunState.COMPLETED, run.reason
+    ids = {row["target_id"]: key for key, row in moving.rows["account"].items()}
+    assert ids[moving.rows["contact"]["C1"]["accountid"]] == "A1"
+    assert ids[moving.rows["account"]["A3"]["parentid"]] == "A2"
+    again = drive(services.start_delta(project))
+    assert (again.state, deletions(again)) == (RunState.COMPLETED, {"deleted": 2})
