@@ -45,6 +45,8 @@ def stage_more(run: Lease, step_id: int, frames: Sequence[pl.DataFrame]) -> None
         cursor.execute(
             "UPDATE runs_step SET read = read + %s WHERE id = %s", [sum(frame.height for frame in frames), step_id]
         )
+        reached(CrashPoint.WAITING_IN_TRANSACTION)
+    reached(CrashPoint.WAITING_STAGED)
 
 
 def stage_again(run_id: int) -> None:

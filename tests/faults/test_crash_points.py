@@ -6,11 +6,14 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import psycopg
 import pytest
 from django.conf import settings
 from django.db import connection
+from django.db.models import Sum
 
 from connectors.clients.workbook import tables
 from projects.models import OnDelete, ProjectObject
@@ -18,7 +21,8 @@ from runs import crash_points, services
 from runs.choices import RunKind, RunState
 from runs.crash_points import CrashPoint
 from runs.engine.work import Task
-from runs.models import Run
+from runs.ledger import Scope
+from runs.models import Chunk, Run
 from tests.faults.mortal import Life, live
 from tests.runs import checker, worker_host
 from tests.runs.worker_host import Bed
@@ -28,6 +32,8 @@ pytestmark = pytest.mark.processes
 PAGE = 40
 ENGINE = Path(crash_points.__file__).parent / "engine"
 STEPS = sorted({point.partition(".")[0] for point in CrashPoint})
+OF_OTHER_RUNS = {"rollback", "deletions", "waiting", "bypass"}
+"""Steps that no load comes to."""
 OF_TASKS = {
     Task.PLAN: "plan",
     Task.EXTRACT: "extract",
@@ -83,7 +89,7 @@ def assert_as_expected(bed: Bed, run: Run, what: str) -> None:
         assert checker.problems(ledger, target, run.pk, worker_host.expected(bed.rows))[:10] == [], what
 
 
-@pytest.mark.parametrize("step", [step for step in STEPS if step not in {"rollback", "deletions", "bypass"}])
+@pytest.mark.parametrize("step", [step for step in STEPS if step not in OF_OTHER_RUNS])
 def test_whoever_dies_in_a_load_leaves_it_exact(bed: Bed, step: str) -> None:
     """Each death in a run of its own, over a source that has changed since the one before."""
     for point in points_of(step):
@@ -169,6 +175,40 @@ def keys_of_target(bed: Bed) -> dict[str, list[tuple[object, ...]]]:
         return {name: target.execute(f"SELECT source_id FROM {name}").fetchall() for name in ("company", "person")}
 
 
+def test_whoever_dies_bringing_what_waited_leaves_nothing_out(bed: Bed) -> None:
+    """A retry of a company that was refused brings the company and the people that waited for it, too."""
+    assert driven(services.start_run(bed.project, drivers=1)) == 0
+    for number, point in enumerate(points_of("waiting")):
+        parent, child = f"C90{number}", f"C91{number}"
+        like = {**bed.rows["Company"]["C1"], "Parent": ""}
+        companies = {
+            parent: {**like, "Id": parent, "Name": f"refused {number}"},
+            child: {**like, "Id": child, "Parent": parent},
+        }
+        people: dict[str, checker.Row] = {name: {**row, "Company": parent} for name, row in bed.rows["Person"].items()}
+        bed.change_source({"Company": {**bed.rows["Company"], **companies}, "Person": people})
+        with refusing(bed):
+            assert driven(services.start_run(bed.project, drivers=1)) == 0
+        run = services.start_retry(bed.project, Scope(source_ids=(parent,)), drivers=1)
+        died_and_finished(run, point, 1)
+        brought = Chunk.objects.filter(run=run).aggregate(created=Sum("created"), updated=Sum("updated"))
+        assert brought == {"created": 1, "updated": 1 + len(people)}, point
+        again = services.start_run(bed.project, drivers=1)
+        assert driven(again) == 0
+        assert_as_expected(bed, again, point)
+        assert_counts(bed, again, bed.rows, point)
+
+
+@contextmanager
+def refusing(bed: Bed) -> Iterator[None]:
+    """For the duration the target takes no company of a certain name."""
+    where = "ALTER TABLE company"
+    with psycopg.connect(worker_host.dsn(bed.database), autocommit=True) as target:
+        target.execute(f"{where} ADD CONSTRAINT picky CHECK (name NOT LIKE 'refused%') NOT VALID")
+        yield
+        target.execute(f"{where} DROP CONSTRAINT picky")
+
+
 def test_the_environment_says_where_a_command_dies(bed: Bed, database_url: str) -> None:
     run = services.start_run(bed.project, drivers=1)
     command = [sys.executable, str(settings.BASE_DIR / "manage.py"), "drive", str(run.pk)]
@@ -185,7 +225,7 @@ def test_the_environment_says_where_a_command_dies(bed: Bed, database_url: str) 
 def test_every_task_of_the_engine_has_crash_points() -> None:
     assert set(OF_TASKS) == set(Task), "a new kind of work needs crash points, and its word here"
     assert {step for step in OF_TASKS.values() if not points_of(step)} == set()
-    assert set(STEPS) == {*OF_TASKS.values(), "drive", "deletions", "bypass", str(RunKind.ROLLBACK)}
+    assert set(STEPS) == {*OF_TASKS.values(), "drive", "deletions", "waiting", "bypass", str(RunKind.ROLLBACK)}
 
 
 CHANGES = {"write", "delete", "ensure_entity", "recreate"}
@@ -205,7 +245,7 @@ EXCUSED = {
     "deletions.py: _stage_unswept": STAGES,
     "retry.py: _asked": STAGES,
     "retry.py: _sifted": STAGES,
-    "waiting.py: bring_waiting": "one commit under the run's lease, which is claimed again; nobody dies there in tests",
+    "waiting.py: bring_waiting": "ledger.stage_more dies in its commit and after it",
     "dry_run.py: reconcile": "a dry run writes nothing, and is begun again",
     "dry_run.py: finish": "a dry run writes nothing, and is begun again",
 }
