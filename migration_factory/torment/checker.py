@@ -16,7 +16,7 @@ from urllib.parse import quote, urlencode, urlsplit
 import psycopg
 from psycopg import sql
 
-from migration_factory.torment.truth import ENTITIES, KEY, Field, Kind, Row, Rows
+from migration_factory.torment.scene import Entities, Entity, Field, Kind, Row, Rows
 
 OUTCOMES = ("created", "updated", "unchanged", "deferred", "rejected", "skipped", "deleted", "conflicts")
 IN_TARGET = {"loaded", "unchanged"}
@@ -56,47 +56,47 @@ class Told:
 # --- Reading ---------------------------------------------------------------------------------------------------
 
 
-def held_in_database(target: psycopg.Connection) -> dict[str, Held]:
+def held_in_database(target: psycopg.Connection, entities: Entities) -> dict[str, Held]:
     """The mirror tables of a PostgreSQL target."""
-    return {entity: _table(target, entity) for entity in ENTITIES}
+    return {name: _table(target, entity, entities) for name, entity in entities.items()}
 
 
-def _table(target: psycopg.Connection, entity: str) -> Held:
-    if target.execute("SELECT to_regclass(%s)", [entity.lower()]).fetchone() == (None,):
+def _table(target: psycopg.Connection, entity: Entity, entities: Entities) -> Held:
+    if target.execute("SELECT to_regclass(%s)", [entity.there]).fetchone() == (None,):
         return Held({}, {})
     columns: list[sql.Composable] = [sql.SQL("t.source_id"), sql.SQL("t.id::text")]
     joins: list[sql.Composable] = []
-    for number, each in enumerate(ENTITIES[entity]):
-        column = sql.Identifier("t", each.name.lower())
+    for number, each in enumerate(entity.fields):
+        column = sql.Identifier("t", each.there)
         columns.append(sql.SQL("{}::text").format(column))
         if each.kind is Kind.REFERENCE:
             parent = sql.Identifier(f"p{number}")
             columns.append(sql.SQL("{}.source_id").format(parent))
             joins.append(
                 sql.SQL("LEFT JOIN {} {} ON {}.id::text = {}::text").format(
-                    sql.Identifier(each.parent.lower()), parent, parent, column
+                    sql.Identifier(entities[each.parent].there), parent, parent, column
                 )
             )
     query = sql.SQL("SELECT {} FROM {} t {}").format(
-        sql.SQL(", ").join(columns), sql.Identifier(entity.lower()), sql.SQL(" ").join(joins)
+        sql.SQL(", ").join(columns), sql.Identifier(entity.there), sql.SQL(" ").join(joins)
     )
     return _collected(entity, target.execute(query))
 
 
-def held_in_org(url: str, client_id: str, client_secret: str) -> dict[str, Held]:
-    """The objects of a Salesforce target, by its REST query alone."""
+def held_in_org(url: str, client_id: str, client_secret: str, entities: Entities, key: str) -> dict[str, Held]:
+    """The objects of a Salesforce target, by its REST query alone; ``key`` is its external id."""
     org = _Org(url, client_id, client_secret)
-    return {entity: _collected(entity, _object(org, entity)) for entity in ENTITIES}
+    return {name: _collected(entity, _object(org, entity, key)) for name, entity in entities.items()}
 
 
-def _object(org: "_Org", entity: str) -> Iterator[Sequence[str | None]]:
+def _object(org: "_Org", entity: Entity, key: str) -> Iterator[Sequence[str | None]]:
     names: list[str] = []
-    for each in ENTITIES[entity]:
-        names.append(each.name)
+    for each in entity.fields:
+        names.append("RecordType.DeveloperName" if each.kind is Kind.RECORD_TYPE else each.there)
         if each.kind is Kind.REFERENCE:
-            names.append(f"{each.name.removesuffix('__c')}__r.{KEY}")
-    for record in org.query(f"SELECT {KEY}, Id, {', '.join(names)} FROM {entity}"):  # noqa: S608 - our own names
-        yield [_text(_at(record, name)) for name in (KEY, "Id", *names)]
+            names.append(f"{each.there.removesuffix('__c')}__r.{key}")
+    for record in org.query(f"SELECT {key}, Id, {', '.join(names)} FROM {entity.there}"):  # noqa: S608 - our own names
+        yield [_text(_at(record, name)) for name in (key, "Id", *names)]
 
 
 def _at(record: Mapping[str, object], path: str) -> object:
@@ -141,8 +141,8 @@ class _Org:
         return dict(json.loads(content))
 
 
-def _collected(entity: str, rows: "Iterator[Sequence[str | None]] | psycopg.Cursor[tuple[str | None, ...]]") -> Held:
-    fields = ENTITIES[entity]
+def _collected(entity: Entity, rows: "Iterator[Sequence[str | None]] | psycopg.Cursor[tuple[str | None, ...]]") -> Held:
+    fields = entity.fields
     found: dict[str, Row] = {}
     ids: dict[str, str] = {}
     doubled, dangling, keyless = [], [], 0
@@ -169,20 +169,24 @@ def _row(fields: Sequence[Field], values: Sequence[str | None]) -> tuple[Row, li
             if value is not None and parent is None:
                 loose.append(each.name)
             value = parent
-        row[each.name] = _plain(each.kind, value)
+        row[each.name] = _plain(each, value)
     return row, loose
 
 
-def _plain(kind: Kind, value: str | None) -> str | None:
-    """A value as ``truth`` writes it."""
+def _plain(field: Field, value: str | None) -> str | None:
+    """A value as rows are written."""
     if value is None:
         return None
-    return f"{Decimal(value):.2f}" if kind is Kind.NUMBER else value
+    return f"{Decimal(value):.{field.digits}f}" if field.kind is Kind.NUMBER else value
 
 
 def tracked(ledger: psycopg.Connection, project_id: int) -> dict[str, dict[str, list[Tracked]]]:
     """Entity → source id → what the ledger has of it; more than one element is a fault."""
-    found: dict[str, dict[str, list[Tracked]]] = {entity: {} for entity in ENTITIES}
+    found: dict[str, dict[str, list[Tracked]]] = {}
+    for (entity,) in ledger.execute(
+        "SELECT source_entity FROM projects_projectobject WHERE project_id = %s", [project_id]
+    ):
+        found[entity] = {}
     for entity, source_id, *rest in ledger.execute(
         """SELECT o.source_entity, t.source_id, t.state, t.target_id, t.key, t.reason
              FROM runs_trackedrecord t JOIN projects_projectobject o ON o.id = t.object_id
@@ -212,6 +216,35 @@ def told(ledger: psycopg.Connection, run_id: int) -> Told:
     return Told({name: count for name, count in outcomes.items() if count}, steps)
 
 
+def questions(ledger: psycopg.Connection, project_id: int) -> set[tuple[str, str, str, bool]]:
+    """What waits for a person, or for a run that applies the answer: entity, source id, field, whether answered."""
+    return {
+        (entity, source_id, field, state == "decided")
+        for entity, source_id, field, state in ledger.execute(
+            """SELECT o.source_entity, c.source_id, c.field, c.state
+                 FROM runs_conflict c JOIN projects_projectobject o ON o.id = c.object_id
+                WHERE c.project_id = %s AND c.state <> 'applied'""",
+            [project_id],
+        )
+    }
+
+
+def spared(ledger: psycopg.Connection, run_id: int) -> set[tuple[str, str, str]]:
+    """The edits that a rollback lists: entity, source id and field."""
+    rows = ledger.execute(
+        """SELECT s.mapping ->> 'source_entity', f.source_id, f.field
+             FROM runs_finding f JOIN runs_step s ON s.id = f.step_id WHERE f.run_id = %s AND f.rule = 'edited'""",
+        [run_id],
+    )
+    return {(entity, source_id, field) for entity, source_id, field in rows}
+
+
+def extras(ledger: psycopg.Connection, run_id: int) -> int:
+    """Records of the target that the run says nobody tracks."""
+    row = ledger.execute("SELECT coalesce(sum(extra), 0)::int FROM runs_step WHERE run_id = %s", [run_id]).fetchone()
+    return int(row[0]) if row else 0
+
+
 # --- Judging ---------------------------------------------------------------------------------------------------
 
 
@@ -236,20 +269,46 @@ def problems_of_target(held: Mapping[str, Held], expected: Rows) -> list[str]:
     return found
 
 
-def problems_of_states(known: Mapping[str, Mapping[str, Sequence[Tracked]]], expected: Rows) -> list[str]:
-    """Each source key is tracked once and in exactly one end state."""
+def problems_of_states(
+    known: Mapping[str, Mapping[str, Sequence[Tracked]]], expected: Mapping[str, Mapping[str, str]]
+) -> list[str]:
+    """Each source key is tracked once, stands just where it must, and nobody else is tracked."""
     found: list[str] = []
-    for entity, rows in expected.items():
+    for entity, states in expected.items():
         records = known[entity]
         found += _listed(entity, "tracked twice", [key for key, all_of_it in records.items() if len(all_of_it) != 1])
-        found += _listed(entity, "not tracked", sorted(rows.keys() - records.keys()))
-        open_ones = [
-            f"{key} ({records[key][0].state}: {records[key][0].reason})"
-            for key in sorted(rows.keys() & records.keys())
-            if records[key][0].state not in IN_TARGET
+        found += _listed(entity, "not tracked", sorted(states.keys() - records.keys()))
+        found += _listed(entity, "tracked, but never read", sorted(records.keys() - states.keys()))
+        elsewhere = [
+            f"{key} (should be {states[key]}, is {one.state}: {one.reason})"
+            for key in sorted(states.keys() & records.keys())
+            if ("loaded" if (one := records[key][0]).state == "unchanged" else one.state) != states[key]
         ]
-        found += _listed(entity, "in no end state", open_ones)
+        found += _listed(entity, "not in the state they must be in", elsewhere)
     return found
+
+
+def problems_of_questions(
+    found: "set[tuple[str, str, str, bool]]", expected: "set[tuple[str, str, str, bool]]"
+) -> list[str]:
+    """The queue of conflicts has just what must be asked."""
+    return [
+        *_listed("The queue", "not asked", sorted(_question(each) for each in expected - found)),
+        *_listed("The queue", "asked for nothing", sorted(_question(each) for each in found - expected)),
+    ]
+
+
+def _question(each: tuple[str, str, str, bool]) -> str:
+    entity, source_id, field, answered = each
+    return f"{entity} {source_id}.{field or '(whole)'}{', answered' if answered else ''}"
+
+
+def problems_of_spared(listed: "set[tuple[str, str, str]]", expected: "set[tuple[str, str, str]]") -> list[str]:
+    """A rollback lists just the edits it left alone."""
+    return [
+        *_listed("The rollback", "edits not listed", sorted(".".join(each) for each in expected - listed)),
+        *_listed("The rollback", "listed that nobody edited", sorted(".".join(each) for each in listed - expected)),
+    ]
 
 
 def problems_of_id_map(known: Mapping[str, Mapping[str, Sequence[Tracked]]], held: Mapping[str, Held]) -> list[str]:
@@ -263,24 +322,35 @@ def problems_of_id_map(known: Mapping[str, Mapping[str, Sequence[Tracked]]], hel
     return found
 
 
-def problems_of_counts(counts: Told, report: Mapping[str, int], wanted: Mapping[str, int]) -> list[str]:
-    """Chunks, steps, the report and what ``wanted`` says must have happened, all alike."""
+def problems_of_counts(
+    counts: Told, report: Mapping[str, int], wanted: Mapping[str, range], different: range
+) -> list[str]:
+    """Chunks, steps, the report and what ``wanted`` says must have happened, all alike; ``different`` is how many
+    fields reading back may find edited."""
     found = []
-    for entity, (read, records, outcomes, _, gaps, unsettled, missing, different) in counts.steps.items():
+    off_by = 0
+    for entity, (read, records, outcomes, _, gaps, unsettled, missing, wrong) in counts.steps.items():
+        off_by += wrong
         if not read == records == outcomes:
             found.append(f"{entity}: {read} read, {records} in chunks, {outcomes} accounted for")
-        if gaps or unsettled or missing or different:
+        if gaps or unsettled or missing:
             found.append(
-                f"{entity}: {gaps} gaps between chunks, {unsettled} chunks not verified, {missing} missing and "
-                f"{different} different on reading back"
+                f"{entity}: {gaps} gaps between chunks, {unsettled} chunks not verified, {missing} missing on "
+                "reading back"
             )
+    if off_by not in different:
+        found.append(f"reading back found {off_by} different, where there are {_span(different)}")
     told_of = {name: count for name, count in report.items() if count and name in OUTCOMES}
     if told_of != {name: count for name, count in counts.outcomes.items() if name in report}:
         found.append(f"the report says {told_of}, the chunks {dict(counts.outcomes)}")
-    off = {name: counts.outcomes.get(name, 0) for name in wanted if counts.outcomes.get(name, 0) != wanted[name]}
+    off = {name: counts.outcomes.get(name, 0) for name in wanted if counts.outcomes.get(name, 0) not in wanted[name]}
     if off:
-        found.append(f"the run counts {off} where it must be {dict(wanted)}")
+        found.append(f"the run counts {off} where it must be { {name: _span(wanted[name]) for name in off} }")
     return found
+
+
+def _span(numbers: range) -> str:
+    return str(numbers[0]) if len(numbers) == 1 else f"{numbers[0]} to {numbers[-1]}"
 
 
 def problems_of_leases(ledger: psycopg.Connection, run_id: int) -> list[str]:

@@ -7,35 +7,54 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import urlsplit
 
 import psycopg
 from django.conf import settings
+from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.db import connection
+from psycopg import sql
 
 from migration_factory import embedded, scratch
 from migration_factory.embedded.place import ROLE, Place
 from migration_factory.rehearsal import Reach, make_org
-from migration_factory.torment import checker, truth
+from migration_factory.torment import checker, companies, configuration
 from migration_factory.torment.checker import Held
-from migration_factory.torment.truth import ENTITIES, KEY, Kind, Rows
+from migration_factory.torment.scene import (
+    REFUSED,
+    Entities,
+    Entity,
+    Kind,
+    Policy,
+    Row,
+    Rows,
+    differences,
+    gone,
+    visible,
+)
 from orgs import services as orgs
 from orgs.models import Customer, Role
+from projects import blueprints
 from projects import services as projects
-from projects.models import Project
+from projects.blueprints.payroll import PAYROLL
+from projects.models import OnConflict, OnDelete, Project, ProjectObject
 from sandbox.faults.proxy import HOST, Proxy, Upstream
+from sandbox.salesforce import payroll
+from sandbox.salesforce.payroll import Names, Size
 from sandbox.salesforce.running import ControlClient, Ready, Running, running_simulator
 
-SOURCES = ("workbook", "salesforce")
+SOURCES = ("workbook", "salesforce", "payroll")
 TARGETS = ("postgresql", "salesforce")
 TARGET_DATABASE = "torment_target"
 PASSWORD = "planted-password-5c0a"  # noqa: S105 - the server trusts everybody, so any will do: looked for in every output
-PLACES = 3
-"""Rows that a control request brings at most, in thousands."""
+PORTION = 3_000
+"""Rows that a control request brings at most."""
+RULE = "torment_refuses"
+"""The target's own rule, by which it refuses records."""
 
 
 class TormentRefused(Exception):
@@ -43,21 +62,33 @@ class TormentRefused(Exception):
 
 
 class Source(Protocol):
-    """The system records come from, as the campaign fills it."""
+    """The system records come from, as the campaign fills it. ``asks`` says that it is asked for changes, and
+    ``stamps`` that each record carries a stamp that changes with it."""
 
-    deltas: bool
+    asks: bool
+    stamps: bool
 
     def put(self, before: Rows, now: Rows) -> None:
         """Bring the system from ``before`` to ``now``."""
 
-    def named(self, rows: Rows) -> dict[str, dict[str, truth.Row]]:
-        """The rows under the ids that the system gave them, and with references by those."""
+    def id_of(self, key: str) -> str:
+        """The id that the system has for a key of ours."""
 
 
 class Target(Protocol):
-    """The system records go to, as the checker reads it."""
+    """The system records go to, as people work in it and the checker reads it."""
 
     def held(self) -> dict[str, Held]: ...
+
+    def edit(self, entity: Entity, edits: Mapping[str, Row]) -> None:
+        """Change fields of records, by their ids in the target."""
+
+    def delete(self, entity: Entity, ids: Sequence[str]) -> None: ...
+
+    def rule(self, entity: Entity) -> None:
+        """From now on refuse what begins with a certain word in the entity's field for it."""
+
+    def unrule(self, entity: Entity) -> None: ...
 
 
 @dataclass
@@ -65,14 +96,15 @@ class FilesSource:
     """A folder of sObject trees."""
 
     folder: Path
-    deltas: bool = False
+    asks: bool = False
+    stamps: bool = False
 
     def put(self, before: Rows, now: Rows) -> None:
         del before
-        truth.write_trees(self.folder, now)
+        companies.write_trees(self.folder, now)
 
-    def named(self, rows: Rows) -> dict[str, dict[str, truth.Row]]:
-        return {entity: dict(of_it) for entity, of_it in rows.items()}
+    def id_of(self, key: str) -> str:
+        return key
 
 
 @dataclass
@@ -80,13 +112,17 @@ class OrgSource:
     """A simulated org, filled by its control requests."""
 
     control: ControlClient
+    entities: Entities
+    record_types: Mapping[str, str] = field(default_factory=dict)
+    """Developer name → id."""
     ids: dict[str, str] = field(default_factory=dict)
-    """Our key → the org's id."""
-    deltas: bool = True
+    """Our key → the org's id; a key that is none of ours (yet) names itself."""
+    asks: bool = True
+    stamps: bool = True
 
     def put(self, before: Rows, now: Rows) -> None:
-        """New rows first without references, so that every id is known; then all that differs."""
-        changes = truth.differences(before, now)
+        """New rows first without references, so that every id is known; then all that differs; then what is gone."""
+        changes = differences(before, now)
         for entity, rows in changes.items():
             new = [key for key in rows if key not in self.ids]
             for some in _portions(new):
@@ -96,15 +132,20 @@ class OrgSource:
             for some in _portions(list(rows)):
                 bodies = [{"Id": self.ids[key], **self._body(entity, rows[key], linked=True)} for key in some]
                 self.control.upsert(entity, bodies)
+        for entity, keys in gone(before, now).items():
+            if keys:
+                self.control.delete(entity, [self.ids[key] for key in keys])
 
-    def _body(self, entity: str, row: truth.Row, *, linked: bool) -> dict[str, object]:
+    def _body(self, entity: str, row: Row, *, linked: bool) -> dict[str, object]:
         body: dict[str, object] = {}
-        for each in ENTITIES[entity]:
+        for each in self.entities[entity].fields:
             value = row[each.name]
             match each.kind:
                 case Kind.REFERENCE:
-                    if linked:
-                        body[each.name] = self.ids[value] if value else None
+                    if linked or each.required:
+                        body[each.name] = self.id_of(value) if value else None
+                case Kind.RECORD_TYPE:
+                    body[each.name] = self.record_types[value] if value else None
                 case Kind.NUMBER:
                     body[each.name] = None if value is None else float(value)
                 case Kind.FLAG:
@@ -113,46 +154,116 @@ class OrgSource:
                     body[each.name] = value
         return body
 
-    def named(self, rows: Rows) -> dict[str, dict[str, truth.Row]]:
-        return {
-            entity: {self.ids[key]: self._renamed(entity, row) for key, row in of_it.items()}
-            for entity, of_it in rows.items()
-        }
+    def id_of(self, key: str) -> str:
+        return self.ids.get(key, key)
 
-    def _renamed(self, entity: str, row: truth.Row) -> truth.Row:
-        references = {each.name for each in ENTITIES[entity] if each.kind is Kind.REFERENCE}
-        return {
-            name: self.ids[value] if value is not None and name in references else value for name, value in row.items()
-        }
+
+def named(rows: Mapping[str, Mapping[str, Row]], source: Source, entities: Entities) -> dict[str, dict[str, Row]]:
+    """The rows under the ids that the source gave them, and with references by those."""
+    return {
+        entity: {source.id_of(key): _renamed(entities[entity], visible(row), source) for key, row in of_it.items()}
+        for entity, of_it in rows.items()
+    }
+
+
+def _renamed(entity: Entity, row: Row, source: Source) -> Row:
+    return {**row, **{each.name: source.id_of(value) for each in entity.references if (value := row[each.name])}}
 
 
 def _portions(keys: Sequence[str]) -> Iterator[Sequence[str]]:
-    size = PLACES * 1_000
-    for start in range(0, len(keys), size):
-        yield keys[start : start + size]
+    for start in range(0, len(keys), PORTION):
+        yield keys[start : start + PORTION]
 
 
 @dataclass(frozen=True)
 class DatabaseTarget:
     dsn: str
+    entities: Entities
 
     def held(self) -> dict[str, Held]:
         with psycopg.connect(self.dsn) as target:
-            return checker.held_in_database(target)
+            return checker.held_in_database(target, self.entities)
+
+    def edit(self, entity: Entity, edits: Mapping[str, Row]) -> None:
+        with psycopg.connect(self.dsn) as target:
+            for target_id, values in edits.items():
+                assigned = sql.SQL(", ").join(
+                    sql.SQL("{} = %s").format(sql.Identifier(entity.field(name).there)) for name in values
+                )
+                target.execute(
+                    sql.SQL("UPDATE {} SET {} WHERE id::text = %s").format(sql.Identifier(entity.there), assigned),
+                    [*values.values(), target_id],
+                )
+
+    def delete(self, entity: Entity, ids: Sequence[str]) -> None:
+        with psycopg.connect(self.dsn) as target:
+            query = sql.SQL("DELETE FROM {} WHERE id::text = ANY(%s)").format(sql.Identifier(entity.there))
+            target.execute(query, [list(ids)])
+
+    def rule(self, entity: Entity) -> None:
+        """Not for rows that are there: a rule that was lifted for a while left some."""
+        self._alter(
+            entity,
+            sql.SQL("ADD CONSTRAINT {} CHECK ({} IS NULL OR {} NOT LIKE {}) NOT VALID").format(
+                sql.Identifier(RULE),
+                *[sql.Identifier(entity.field(entity.refusing).there)] * 2,
+                sql.Literal(f"{REFUSED}%"),
+            ),
+        )
+
+    def unrule(self, entity: Entity) -> None:
+        self._alter(entity, sql.SQL("DROP CONSTRAINT {}").format(sql.Identifier(RULE)))
+
+    def _alter(self, entity: Entity, change: sql.Composable) -> None:
+        with psycopg.connect(self.dsn) as target:
+            target.execute(sql.SQL("ALTER TABLE {} {}").format(sql.Identifier(entity.there), change))
 
 
 @dataclass(frozen=True)
 class OrgTarget:
     ready: Ready
+    control: ControlClient
+    entities: Entities
+    key: str
 
     def held(self) -> dict[str, Held]:
-        return checker.held_in_org(self.ready.url, self.ready.client_id, self.ready.client_secret)
+        ready = self.ready
+        return checker.held_in_org(ready.url, ready.client_id, ready.client_secret, self.entities, self.key)
+
+    def edit(self, entity: Entity, edits: Mapping[str, Row]) -> None:
+        bodies = [
+            {
+                "Id": target_id,
+                **{
+                    (found := entity.field(name)).there: float(value)
+                    if found.kind is Kind.NUMBER and value is not None
+                    else value
+                    for name, value in values.items()
+                },
+            }
+            for target_id, values in edits.items()
+        ]
+        self.control.upsert(entity.there, bodies)
+
+    def delete(self, entity: Entity, ids: Sequence[str]) -> None:
+        self.control.delete(entity.there, ids)
+
+    def rule(self, entity: Entity) -> None:
+        field_name = entity.field(entity.refusing).there
+        formula = f'BEGINS({field_name}, "{REFUSED}")'
+        self.control.add_rule(entity.there, name=RULE, formula=formula, message="Refused by rule.", field=field_name)
+
+    def unrule(self, entity: Entity) -> None:
+        self.control.remove_rules(entity.there, RULE)
 
 
 @dataclass
 class Ground:
     """Everything a campaign harms and checks."""
 
+    entities: Entities
+    rows: Rows
+    """What the source holds already; blank where the campaign fills it itself."""
     source: Source
     target: Target
     reaches: Mapping[str, Reach]
@@ -175,20 +286,47 @@ class Ground:
         """The workers' DATABASE_URL, which leads through the proxy."""
         return f"postgres://{ROLE}@{HOST}:{self.proxies['ledger'].port}/{embedded.DATABASE}"
 
+    @property
+    def mirror(self) -> bool:
+        return self.reaches["target"].platform == "postgresql"
+
     def make_project(self) -> Project:
         """A project that moves what the source holds by now. Raises connector errors and ProjectInvalid."""
         customer = Customer.objects.create(name="Torment", slug="torment")
         from_org = make_org(customer, "Torment source", Role.SOURCE, self.reaches["source"])
         to_org = make_org(customer, "Torment target", Role.TARGET, self.reaches["target"])
-        mirror = self.reaches["target"].platform == "postgresql"
-        project = projects.create_project(customer, "Torment", source=from_org, target=to_org, mirror=mirror)
+        project = projects.create_project(customer, "Torment", source=from_org, target=to_org, mirror=self.mirror)
         with orgs.open_source(from_org) as source:
-            if mirror:
-                projects.adopt_entities(project, source, list(ENTITIES))
+            if self.mirror:
+                projects.adopt_entities(project, source, list(self.entities))
             else:
                 with orgs.open_target(to_org) as target:
-                    projects.adopt_like(project, source, target, list(ENTITIES), key=KEY)
+                    projects.adopt_like(
+                        project, source, target, self._offered([each.name for each in source.entities()])
+                    )
+        if set(self.entities) == set(Names().objects):
+            projects.use_blueprint(project, PAYROLL)
+        for chosen in ProjectObject.objects.filter(project=project):
+            entity = self.entities[chosen.source_entity]
+            chosen.on_conflict = OnConflict.ASK
+            chosen.on_delete = OnDelete.MIRROR if entity.mirrored else OnDelete.FLAG
+            chosen.field_policies = {
+                entity.field(name).there: str(policy)
+                for name, policy in entity.edited.items()
+                if policy is not Policy.ASK
+            }
+            chosen.save()
         return project
+
+    def _offered(self, there: Sequence[str]) -> list[str]:
+        """What an operator chooses: the packaged path's objects, as it offers them, or those of the scene."""
+        if set(self.entities) == set(Names().objects):
+            return [each.entity for each in blueprints.offered(PAYROLL, list(there))]
+        return list(self.entities)
+
+    def person(self) -> User:
+        """Who decides and waives."""
+        return User.objects.get_or_create(username="torment")[0]
 
 
 @contextmanager
@@ -207,9 +345,12 @@ def laid_out(source: str, target: str, *, seed: int) -> Iterator[Ground]:
         call_command("migrate", verbosity=0, interactive=False)
         laying = _Laying(stack, folder, var, seed)
         laying.before_server("ledger")
+        entities, rows, filled, to = laying.packaged(target) if source == "payroll" else laying.plain(source, target)
         yield Ground(
-            laying.source(source),
-            laying.target(target),
+            entities,
+            rows,
+            filled,
+            to,
             laying.reaches,
             var,
             folder / "workers.log",
@@ -232,29 +373,58 @@ class _Laying:
     reaches: dict[str, Reach] = field(default_factory=dict)
     secrets: list[str] = field(default_factory=lambda: [PASSWORD])
 
-    def source(self, platform: str) -> Source:
+    def plain(self, source: str, target: str) -> tuple[Entities, Rows, Source, Target]:
+        entities = companies.entities()
+        if target == "postgresql":
+            entities = {name: _lowered(entity) for name, entity in entities.items()}
+        return (
+            entities,
+            {},
+            self._source(source, entities, stamps=target == "postgresql"),
+            self._target(target, entities),
+        )
+
+    def packaged(self, target: str) -> tuple[Entities, Rows, Source, Target]:
+        """Two orgs: one has the payroll package and a configuration in it, the other its own copy of the objects."""
+        if target != "salesforce":
+            raise TormentRefused("The packaged path leads from org to org: use --target salesforce.")
+        source, to = (self._org(role, companies_too=False) for role in ("source", "target"))
+        payroll.install(source, Names())
+        payroll.install(to, Names(namespaced=False))
+        made = payroll.fill(source, Names(), Size(bad=configuration.BAD), seed=self.seed)
+        entities = configuration.entities()
+        rows = configuration.rows(made, configuration.record_types(source))
+        known = {key: key for of_it in rows.values() for key in of_it}
+        types = {name: type_id for type_id, name in configuration.record_types(source).items()}
+        filled = OrgSource(source.control, entities, types, known, stamps=False)
+        return entities, rows, filled, OrgTarget(to.ready, to.control, entities, Names(namespaced=False).external_id)
+
+    def _source(self, platform: str, entities: Entities, *, stamps: bool) -> Source:
         if platform == "salesforce":
-            return OrgSource(self._org("source").control)
-        truth.write_metadata(self.folder / "source", with_key=False)
+            return OrgSource(self._org("source").control, entities, stamps=stamps)
+        companies.write_metadata(self.folder / "source", with_key=False)
         self.reaches["source"] = Reach("workbook", folder=self.folder / "source")
         return FilesSource(self.folder / "source")
 
-    def target(self, platform: str) -> Target:
+    def _target(self, platform: str, entities: Entities) -> Target:
         if platform == "salesforce":
-            return OrgTarget(self._org("target").ready)
+            org = self._org("target")
+            return OrgTarget(org.ready, org.control, entities, companies.KEY)
         scratch.create(TARGET_DATABASE)
         proxy = self.before_server("target")
         address = {"host": HOST, "port": str(proxy.port), "database": TARGET_DATABASE, "user": ROLE}
         self.reaches["target"] = Reach("postgresql", address, {"password": PASSWORD})
-        return DatabaseTarget(embedded.dsn(self.var, TARGET_DATABASE))
+        return DatabaseTarget(embedded.dsn(self.var, TARGET_DATABASE), entities)
 
     def before_server(self, role: str) -> Proxy:
         """The server as this role reaches it, by a connection that can be harmed by itself."""
         return self._proxy(role, Upstream(path=Place.under(self.var).socket_file))
 
-    def _org(self, role: str) -> Running:
-        truth.write_metadata(self.folder / role, with_key=role == "target")
-        org = self.stack.enter_context(running_simulator(data=self.folder / role, seed=self.seed, process=True))
+    def _org(self, role: str, *, companies_too: bool = True) -> Running:
+        data = self.folder / role if companies_too else None
+        if data is not None:
+            companies.write_metadata(data, with_key=role == "target")
+        org = self.stack.enter_context(running_simulator(data=data, seed=self.seed, process=True))
         proxy = self._proxy(role, Upstream(port=urlsplit(org.url).port or 0))
         self.controls[role] = org.control
         self.secrets += [org.ready.client_secret, org.ready.access_token]
@@ -265,6 +435,12 @@ class _Laying:
     def _proxy(self, role: str, upstream: Upstream) -> Proxy:
         self.proxies[role] = self.stack.enter_context(Proxy(upstream))
         return self.proxies[role]
+
+
+def _lowered(entity: Entity) -> Entity:
+    """As a mirror names it."""
+    fields = tuple(replace(each, twin=each.name.lower()) for each in entity.fields)
+    return replace(entity, fields=fields, twin=entity.name.lower())
 
 
 @contextmanager

@@ -16,8 +16,6 @@ from migration_factory.torment.ground import Ground
 from migration_factory.torment.workers import LEASE_SECONDS, Host, go_on
 from sandbox.faults.proxy import Harm, Kind
 
-CALM_SECONDS = 1.0
-"""The mean time between two faults."""
 PILED_UP = 1
 """Faults that may lie in wait on one connection's way: a piece that meets one after the other is set aside."""
 RESTART_EVERY = 45.0
@@ -34,6 +32,8 @@ class Storm:
     host: Host
     faults: Sequence[str]
     chance: random.Random
+    calm: float
+    """The mean time between two faults, in seconds."""
     tell: Callable[[str], None]
     struck: Counter[str] = field(default_factory=Counter)
     log: list[str] = field(default_factory=list)
@@ -69,7 +69,7 @@ class Storm:
         self.tell(self.log[-1])
 
     def _rage(self) -> None:
-        while not self._over.wait(self.chance.expovariate(1 / CALM_SECONDS)):
+        while not self._over.wait(self.chance.expovariate(1 / self.calm)):
             self._relent()
             name = self.chance.choice(self.faults)
             with contextlib.suppress(psycopg.OperationalError):  # the server is on its way up: nothing to harm

@@ -26,6 +26,7 @@ class Command(BaseCommand):
         parser.add_argument("--seed", type=int, help="repeats the order of rounds and faults of an earlier campaign")
         parser.add_argument("--minutes", type=float, default=2.0, help="no new round begins after so long")
         parser.add_argument("--records", type=int, default=12_000, metavar="N", help="how many the source begins with")
+        parser.add_argument("--calm", type=float, default=1.0, help="seconds between two faults, on average")
         parser.add_argument("--json", action="store_true", help="print one JSON object with the log of all faults")
 
     def handle(self, *_: Any, **options: Any) -> None:
@@ -36,7 +37,8 @@ class Command(BaseCommand):
         seed = options["seed"] if options["seed"] is not None else secrets.randbelow(1_000_000)
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that everything is cleared away
         self.stderr.write(f"Seed {seed}; the same again with --seed {seed}.")
-        order = Order(options["source"], options["target"], faults, seed, options["minutes"], options["records"])
+        names = ("source", "target", "minutes", "records", "calm")
+        order = Order(faults=faults, seed=seed, **{name: options[name] for name in names})
         try:
             report = hold(order, tell=self.stderr.write if options["verbosity"] > 1 else lambda _: None)
         except TormentRefused as refused:
@@ -52,12 +54,15 @@ class Command(BaseCommand):
     def _tell(self, report: Report) -> None:
         if report.problems:
             self.stdout.write("\n".join(report.log))
-        runs = ", ".join(f"{count} {kind}" for kind, count in sorted(report.runs.items()))
-        faults = ", ".join(f"{count} {name}" for name, count in sorted(report.faults.items()))
+        runs, faults, outcomes = (
+            ", ".join(f"{count:,} {name}" for name, count in sorted(counted.items()))
+            for counted in (report.runs, report.faults, report.outcomes)
+        )
         self.stdout.write(
             f"{report.source} to {report.target}, seed {report.seed}, {report.seconds:.0f} s: {runs or 'no run'}; "
-            f"{faults or 'no fault'}; {len(report.resumed)} resumed; {report.records_checked:,} records and "
-            f"{report.fields_checked:,} fields checked, {len(report.problems)} problems."
+            f"records {outcomes or 'none'}; {report.edits:,} fields edited in the target, {report.spared:,} of them "
+            f"spared by a rollback; {faults or 'no fault'}; {len(report.resumed)} resumed; {report.records_checked:,} "
+            f"records and {report.fields_checked:,} fields checked, {len(report.problems)} problems."
         )
         for problem in report.problems:
             self.stdout.write(f"  {problem}")
