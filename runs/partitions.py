@@ -104,8 +104,13 @@ def _attach(parent: str, name: str, value: sql.Literal, *, then_by: str = "") ->
 
 
 def _exists(name: str) -> bool:
+    """Asked of the catalogue itself: ``to_regclass`` answers from the session's memory, which does not learn of
+    what others made since this transaction asked it first."""
     with connection.cursor() as cursor:
-        cursor.execute("SELECT to_regclass(%s) IS NOT NULL", [name])
+        cursor.execute(
+            "SELECT EXISTS (SELECT FROM pg_class WHERE relname = %s AND relnamespace = current_schema()::regnamespace)",
+            [name],
+        )
         return bool(cursor.fetchone()[0])
 
 

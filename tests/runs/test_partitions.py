@@ -1,11 +1,12 @@
 """Erasing a project and passing its retention date drop tables, and only that project's."""
 
 import re
+import threading
 from datetime import UTC, date, datetime
 
 import psycopg
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
@@ -159,3 +160,23 @@ def test_a_drop_does_not_queue_everybody_behind_a_long_reader(
         assert tables(f"runs_trackedrecord_p{project.pk}")
     services.erase_project(project)
     assert not tables(f"runs_trackedrecord_p{project.pk}")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_two_workers_who_need_a_partition_at_once_one_finds_that_of_the_other(project: Project) -> None:
+    """The second one had looked for it before, in the very transaction in which it looks once more."""
+    month, name = date(2026, 7, 1), f"runs_chunkcontent_p{project.pk}_202607"
+
+    def first() -> None:
+        ledger.ensure_partition(project.pk)
+        partitions.ensure_month(project.pk, month)
+        connection.close()
+
+    with transaction.atomic():
+        assert not partitions._exists(name)
+        other = threading.Thread(target=first)
+        other.start()
+        other.join()
+        partitions.ensure_month(project.pk, month)
+    assert partitions._exists(name)
+    partitions.drop_project(project.pk)
