@@ -70,7 +70,7 @@ def _hired(chance: random.Random, row: Row, rows: Rows) -> Row:
     return {**row, "Mail__c": mail, "Company__c": _any(chance, rows[COMPANY]), "Note__c": chance.choice(_NOTES)}
 
 
-def _refuses_nothing(_: Row) -> bool:
+def _refuses_nothing(_: str, __: Row) -> bool:
     return False
 
 

@@ -1,17 +1,13 @@
 """The packaged scene: payroll and time configuration between two orgs, some of it bad from the start."""
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any
-
-import httpx
 
 from migration_factory.torment.scene import REFUSED, Entities, Entity, Field, Kind, Policy, Row, Rows
 from sandbox.salesforce import payroll
 from sandbox.salesforce.payroll import BREAKPOINT_LOOKUPS, BREAKPOINT_TYPES, PAY_CODE_LOOKUPS, Configuration, Names
-from sandbox.salesforce.running import Running
-from sandbox.salesforce.versions import NEWEST
 
 BAD = 30
 FROM, TO = Names(), Names(namespaced=False)
@@ -28,8 +24,8 @@ Change = Callable[[random.Random, Row, Rows], Row]
 
 
 def rows(made: Configuration, record_types: Mapping[str, str]) -> Rows:
-    """A configuration as rows, under the ids that the source gave its records."""
-    described = entities()
+    """A configuration as rows, under the ids that the source gave its records; ``record_types`` are names by id."""
+    described = entities(made)
     return {
         name: {str(record["Id"]): _row(described[name], record, record_types) for record in made.records[name]}
         for name in described
@@ -52,23 +48,20 @@ def _value(field: Field, value: Any, record_types: Mapping[str, str]) -> str | N
             return None if value is None else str(value)
 
 
-def record_types(running: Running) -> dict[str, str]:
-    """Id → developer name of the rules' record types."""
-    headers = {"Authorization": f"Bearer {running.ready.access_token}"}
-    with httpx.Client(base_url=running.url, headers=headers, trust_env=False) as client:
-        answer = client.get(f"/services/data/v{NEWEST}.0/sobjects/{FROM.rule}/describe").raise_for_status().json()
-    return {str(each["recordTypeId"]): str(each["developerName"]) for each in answer["recordTypeInfos"]}
-
-
-def entities() -> Entities:
+def entities(made: Configuration) -> Entities:
     """All eight, parents first; fields as the metadata has them, but for those that an org fills itself."""
+    taken = {each.id: _code_of(made, each.id) for each in made.bad if each.trouble == payroll.TAKEN}
     there = dict(zip(FROM.objects, TO.objects, strict=True))
     parts = {each["fullName"]: each for each in payroll.metadata(FROM, external_id=False)}
-    made = [_entity(name, there[name], parts[name]) for name in FROM.objects]
-    return {each.name: each for each in made}
+    described = [_entity(name, there[name], parts[name], taken) for name in FROM.objects]
+    return {each.name: each for each in described}
 
 
-def _entity(name: str, twin: str, metadata: Mapping[str, Any]) -> Entity:
+def _code_of(made: Configuration, key: str) -> str:
+    return next(str(each[_PAY("Code")]) for each in made.records[FROM.pay_code] if each["Id"] == key)
+
+
+def _entity(name: str, twin: str, metadata: Mapping[str, Any], taken: Mapping[str, str]) -> Entity:
     named = [Field("Name")] if metadata["nameField"]["type"] == "Text" else []
     typed = [Field("RecordTypeId", Kind.RECORD_TYPE)] if metadata.get("recordTypes") else []
     described = [_field(each) for each in metadata["fields"] if "formula" not in each]
@@ -78,9 +71,9 @@ def _entity(name: str, twin: str, metadata: Mapping[str, Any]) -> Entity:
         (*named, *typed, *described),
         new=_NEW.get(name, _none_new),
         touched=_TOUCHED.get(name, _as_it_was),
-        spoilt=lambda chance, row: {**row, refusing: f"{REFUSED} {chance.randrange(10**4)}"} if refusing else row,
+        spoilt=lambda chance, row: {**row, refusing: f"{REFUSED} {chance.randrange(10**9)}"} if refusing else row,
         mended=_mended(name, refusing),
-        refused=_REFUSED.get(name, _refuses_nothing),
+        refused=_refuses_code(taken) if name == FROM.pay_code else _REFUSED.get(name, _refuses_nothing),
         refusing=refusing,
         edited=edited,
         twin=twin,
@@ -182,15 +175,26 @@ _TOUCHED: Mapping[str, Change] = {FROM.pay_code: _renamed, FROM.breakpoint: _mov
 _TOO_LARGE = "9999999.00"
 
 
-def _refuses_nothing(_: Row) -> bool:
+def _refuses_nothing(_: str, __: Row) -> bool:
     return False
 
 
-_REFUSED: Mapping[str, Callable[[Row], bool]] = {
-    FROM.pay_code: lambda row: row[_PAY("Code")] is None,
-    FROM.leave_rule: lambda row: row[_PAY("Effective_Date")] is None,
-    FROM.minimum: lambda row: (row[_TIME("Effective_From")] or "2000").startswith("15"),
-    FROM.breakpoint: lambda row: (
+def _refuses_code(taken: Mapping[str, str]) -> Callable[[str, Row], bool]:
+    """A pay code without a code, with one that is too long, or with one that another has: ``taken`` by key."""
+
+    def refuses(key: str, row: Row) -> bool:
+        code = row[_PAY("Code")]
+        return code is None or len(code) > _LONGEST_CODE or taken.get(key) == code
+
+    return refuses
+
+
+_LONGEST_CODE = 20
+_REFUSED: Mapping[str, Callable[[str, Row], bool]] = {
+    FROM.leave_rule: lambda _, row: row[_PAY("Effective_Date")] is None,
+    FROM.minimum: lambda _, row: (row[_TIME("Effective_From")] or "2000").startswith("15"),
+    FROM.loading: lambda _, row: (row[_TIME("Loading_Percent")] or "").startswith("-"),
+    FROM.breakpoint: lambda _, row: (
         row[_TIME("Breakpoint_Type")] not in {None, *BREAKPOINT_TYPES} or row[_TIME("Start_Threshold")] == _TOO_LARGE
     ),
 }
@@ -200,8 +204,10 @@ _REFUSED: Mapping[str, Callable[[Row], bool]] = {
 def _mended(name: str, refusing: str) -> Change:
     def mended(chance: random.Random, row: Row, rows: Rows) -> Row:
         better = dict(row)
-        if refusing and (row[refusing] is None or str(row[refusing]).startswith(REFUSED)):
-            better[refusing] = f"MC{chance.randrange(10**6)}"
+        if name == FROM.pay_code and _wants_code(row[refusing], rows):
+            better[refusing] = f"MC{chance.randrange(10**9)}"
+        if name == FROM.loading and (row[_TIME("Loading_Percent")] or "").startswith("-"):
+            better[_TIME("Loading_Percent")] = "10.00"
         if name == FROM.leave_rule:
             better[_PAY("Effective_Date")] = "2024-07-01"
         if name == FROM.minimum:
@@ -211,6 +217,12 @@ def _mended(name: str, refusing: str) -> Change:
         return better
 
     return mended
+
+
+def _wants_code(code: str | None, rows: Rows) -> bool:
+    if code is None or len(code) > _LONGEST_CODE or code.startswith(REFUSED):
+        return True
+    return sum(row[_PAY("Code")] == code for row in rows[FROM.pay_code].values()) > 1
 
 
 def _mended_breakpoint(chance: random.Random, row: Row, rows: Rows) -> Row:
@@ -223,16 +235,3 @@ def _mended_breakpoint(chance: random.Random, row: Row, rows: Rows) -> Row:
         if row[name] not in rows[parent]:
             better[name] = _any(chance, rows[parent])
     return better
-
-
-def bad(rows: Rows) -> Sequence[tuple[str, str]]:
-    """Entity and key of the rows that cannot be moved as they are."""
-    described = entities()
-    known = {key for of_it in rows.values() for key in of_it}
-    return [
-        (name, key)
-        for name, entity in described.items()
-        for key, row in rows[name].items()
-        if entity.refused(row)
-        or any(row[each.name] is not None and row[each.name] not in known for each in entity.references)
-    ]

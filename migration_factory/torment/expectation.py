@@ -271,7 +271,7 @@ class Expectation:
         there = {key for key, each in self.known[entity.name].items() if each.held is not None}
         for key, row in rows.items():
             lacks = any(not self._present(each.parent, row[each.name], set()) for each in _needed(entity))
-            if key not in there and certain[key] and not lacks and not is_refused(entity, row, ruled=self.ruled):
+            if key not in there and certain[key] and not lacks and not is_refused(entity, key, row, ruled=self.ruled):
                 there.add(key)
         return there
 
@@ -294,7 +294,7 @@ class Expectation:
             return each
         seen = replace(each, seen=row, reread=False)
         lacks = [need for need in _needed(entity) if row[need.name] is not None and ours[need.name] is None]
-        if is_refused(entity, row, ruled=self.ruled):
+        if is_refused(entity, key, row, ruled=self.ruled):
             counts.add("rejected")
             return replace(seen, state=State.WAIVED if each.state is State.WAIVED else State.REJECTED)
         if lacks:

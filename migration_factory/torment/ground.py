@@ -392,10 +392,9 @@ class _Laying:
         payroll.install(source, Names())
         payroll.install(to, Names(namespaced=False))
         made = payroll.fill(source, Names(), Size(bad=configuration.BAD), seed=self.seed)
-        entities = configuration.entities()
-        rows = configuration.rows(made, configuration.record_types(source))
+        entities, types = configuration.entities(made), payroll.record_types(source, Names())
+        rows = configuration.rows(made, {type_id: name for name, type_id in types.items()})
         known = {key: key for of_it in rows.values() for key in of_it}
-        types = {name: type_id for type_id, name in configuration.record_types(source).items()}
         filled = OrgSource(source.control, entities, types, known, stamps=False)
         return entities, rows, filled, OrgTarget(to.ready, to.control, entities, Names(namespaced=False).external_id)
 

@@ -60,8 +60,8 @@ class Entity:
     """One entity, and what happens to its records in source and target.
 
     ``new`` makes a row with that number, ``touched`` a row that changed as rows do, ``spoilt`` one that the target
-    refuses and ``mended`` one that it takes again. ``refused`` says whether it refuses a row: ``always`` is true for
-    what no rule of the target's has to be in force for.
+    refuses and ``mended`` one that it takes again. ``refused`` says whether it refuses a row, by its key, without
+    any rule of its own.
     """
 
     name: str
@@ -70,8 +70,7 @@ class Entity:
     touched: Callable[[Chance, Row, Rows], Row]
     spoilt: Callable[[Chance, Row], Row]
     mended: Callable[[Chance, Row, Rows], Row]
-    refused: Callable[[Row], bool]
-    always: bool = False
+    refused: Callable[[str, Row], bool]
     refusing: str = ""
     """The field that a rule of the target's looks at: what begins with ``refused`` is not taken. Blank: no rule."""
     edited: Mapping[str, Policy] = field(default_factory=dict)
@@ -99,10 +98,10 @@ Entities = Mapping[str, Entity]
 REFUSED = "refused"
 
 
-def is_refused(entity: Entity, row: Row, *, ruled: bool) -> bool:
+def is_refused(entity: Entity, key: str, row: Row, *, ruled: bool) -> bool:
     """Whether the target refuses the row; ``ruled``: its rules are in force."""
     by_rule = bool(entity.refusing) and (row[entity.refusing] or "").startswith(REFUSED)
-    return (by_rule and ruled) or entity.refused(row)
+    return (by_rule and ruled) or entity.refused(key, row)
 
 
 def another(chance: Chance, each: Field, value: str | None) -> str:

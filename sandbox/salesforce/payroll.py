@@ -517,9 +517,7 @@ def fill(running: Running, names: Names, size: Size | None = None, *, seed: int 
         names,
         size or Size(),
         prefixes={name: str(answer["keyPrefix"]) for name, answer in described.items()},
-        record_types={
-            str(kind["developerName"]): str(kind["recordTypeId"]) for kind in described[names.rule]["recordTypeInfos"]
-        },
+        record_types=_record_types(described[names.rule]),
         seed=seed,
     )
     for name, rows in made.records.items():
@@ -569,6 +567,15 @@ def settle(running: Running, names: Names, twins: Sequence[str] = ()) -> None:
         for number, key in enumerate(twins)
     ]
     add(names.pay_code, older)
+
+
+def record_types(running: Running, names: Names) -> dict[str, str]:
+    """Developer name → id of the rules' record types in that org."""
+    return _record_types(_described(running, names)[names.rule])
+
+
+def _record_types(rule: Metadata) -> dict[str, str]:
+    return {str(kind["developerName"]): str(kind["recordTypeId"]) for kind in rule["recordTypeInfos"]}
 
 
 def _described(running: Running, names: Names) -> dict[str, Metadata]:
