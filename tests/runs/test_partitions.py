@@ -168,11 +168,12 @@ def test_of_two_workers_who_need_a_partition_at_once_one_finds_that_of_the_other
     month, name = date(2026, 7, 1), f"runs_chunkcontent_p{project.pk}_202607"
 
     def first() -> None:
-        ledger.ensure_partition(project.pk)
         partitions.ensure_month(project.pk, month)
         connection.close()
 
+    ledger.ensure_partition(project.pk)
     with transaction.atomic():
+        ledger.ensure_partition(project.pk)
         assert not partitions._exists(name)
         other = threading.Thread(target=first)
         other.start()
