@@ -64,7 +64,9 @@ class ControlClient:
         # Without TLS a bare context will do; httpx would otherwise load every public CA.
         bare = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         verify = ssl.create_default_context(cafile=ready.ca_file) if ready.ca_file else bare
-        self._http = httpx.Client(base_url=ready.url, verify=verify, timeout=60, trust_env=False)
+        # A connection of its own for each request: one that was kept may be closed while we write to it.
+        single = httpx.Limits(max_keepalive_connections=0)
+        self._http = httpx.Client(base_url=ready.url, verify=verify, timeout=60, trust_env=False, limits=single)
 
     def close(self) -> None:
         self._http.close()
