@@ -13,6 +13,7 @@ from psycopg import sql
 
 from connectors.clients.postgresql import Connection, Cursor
 from connectors.clients.postgresql_catalog import Column, Rule, RuleKind, Table
+from connectors.clients.postgresql_errors import blames_record
 from connectors.clients.postgresql_isolate import Cause, Refusal, isolate, rejected
 from connectors.clients.postgresql_stage import ROW, Stage, fill, raw, without
 from connectors.types import RESULT_SCHEMA, Outcome
@@ -24,6 +25,8 @@ LOOK_UPS = 4_000
 """Keys looked up by one statement. While a table is next to empty all of its indexes look alike to the planner; a
 statement that is planned then, and runs while others fill the table, may read all of it for every key. The next
 ones are planned anew."""
+PROBES = 20
+"""Rows looked up, evenly spread, before all of a frame are taken for new."""
 _NO_MORE = sql.SQL("")
 _ANSWER = {"row": pl.Int64, "target_id": pl.String, "outcome": pl.String}
 
@@ -146,6 +149,8 @@ class _Write:
         self._keys = frame[merge.key.name].cast(pl.String)
         self._staged: list[int] = []
         self._index: sql.Identifier | None = None
+        self._maybe_new = merge.indexed and merge.key.is_text
+        """Whether rows may be inserted before anybody looks which are there: a unique index refuses those that are."""
 
     def run(self) -> pl.DataFrame:
         self._cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
@@ -186,6 +191,22 @@ class _Write:
     # One attempt ---------------------------------------------------------------------------------------
 
     def _attempt(self, items: Sequence[int]) -> _Done:
+        return self._inserted_unseen(items) or self._matched(items)
+
+    def _inserted_unseen(self, items: Sequence[int]) -> _Done | None:
+        """All rows inserted without a look at which exist, which saves first loads a descent of the index per row;
+        None, with nothing written, where some of a few exist or the database refused any."""
+        if self._maybe_new and self._matches(items[:: max(1, len(items) // PROBES)]).is_empty():
+            try:
+                with self._connection.transaction():
+                    return _Done(self._insert(items), ())
+            except psycopg.Error as error:
+                if not blames_record(error):
+                    raise
+        self._maybe_new = False
+        return None
+
+    def _matched(self, items: Sequence[int]) -> _Done:
         found = self._matches(items)
         refused = _ambiguous(found)
         if refused:
@@ -230,9 +251,14 @@ class _Write:
         return self._cursor.execute(statement + self._only(items) + ending, prepare=False).fetchall()
 
     def _only(self, items: Sequence[int]) -> sql.Composable:
+        """The condition that keeps a statement to these rows, each named once."""
         if len(items) == len(self._staged):
             return _NO_MORE
-        return sql.SQL(" AND s.{} = ANY({}::integer[])").format(sql.Identifier(ROW), sql.Literal(list(items)))
+        row = sql.Identifier("s", ROW)
+        if items and (last := max(items)) - (first := min(items)) + 1 == len(items):
+            # A list of thousands takes longer to write and to parse than the rows to find.
+            return sql.SQL(" AND {} BETWEEN {} AND {}").format(row, sql.Literal(first), sql.Literal(last))
+        return sql.SQL(" AND {} = ANY({}::integer[])").format(row, sql.Literal(list(items)))
 
     # After a refusal -----------------------------------------------------------------------------------
 

@@ -4,7 +4,7 @@ The server writes CSV, in which a NULL is an empty unquoted field and an empty t
 reads that difference. Every value then gets the dtype ``Target.write`` takes for its column.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import polars as pl
 from psycopg import sql
@@ -82,21 +82,21 @@ def _decimal(values: pl.Series, column: Column) -> pl.Decimal:
 
 
 def read_rows(
-    cursor: Cursor, table: Table, *, key: Column, rows: sql.Composable, fields: Sequence[Column]
+    cursor: Cursor, table: Table, *, key: Column, rows: Iterable[sql.Composable], fields: Sequence[Column]
 ) -> pl.DataFrame:
-    """``target_id``, ``key`` (both String) and then ``fields`` of ``rows``: what follows FROM, with the table under
-    the alias ``t``."""
+    """``target_id``, ``key`` (both String) and then ``fields`` of ``rows``, portion by portion: what follows FROM, with
+    the table under the alias ``t``."""
     identity = table.id_column or key.name
     wanted = [
         sql.SQL("{}::text").format(sql.Identifier("t", identity)),
         sql.SQL("{}::text").format(sql.Identifier("t", key.name)),
         *(as_text(column, table="t") for column in fields),
     ]
-    query = sql.SQL("SELECT {} FROM {}").format(sql.SQL(", ").join(wanted), rows)
-    places = [f"_{position}" for position in range(len(fields))]
-    found = query_frame(cursor, query, ["target_id", "key", *places])
+    select = sql.SQL("SELECT {} FROM ").format(sql.SQL(", ").join(wanted))
+    names = ["target_id", "key", *(f"_{position}" for position in range(len(fields)))]
+    found = pl.concat(query_frame(cursor, select + portion, names) for portion in rows)
     values = [
         typed(found[place], column, field_type(table, column)).alias(column.name)
-        for place, column in zip(places, fields, strict=True)
+        for place, column in zip(names[2:], fields, strict=True)
     ]
     return pl.DataFrame([found["target_id"], found["key"], *values])

@@ -146,12 +146,8 @@ class PostgresqlTarget(Target):
             with connection.transaction():
                 if indexed:
                     connection.execute(LOOK_UP)
-                return pl.concat(
-                    read_rows(
-                        connection.cursor(), table, key=column, rows=rows(table, column, part, reach), fields=wanted
-                    )
-                    for part in _portions(keys, most)
-                )
+                portions = (rows(table, column, part, reach) for part in _portions(keys, most))
+                return read_rows(connection.cursor(), table, key=column, rows=portions, fields=wanted)
 
     def find(self, entity: str, match: pl.DataFrame, *, key: str) -> pl.DataFrame:
         """The database compares, by the collations of its columns; other tenants' rows are out of reach."""

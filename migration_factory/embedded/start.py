@@ -10,6 +10,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
+
 from migration_factory.embedded.account import Account, binary, size_of
 from migration_factory.embedded.place import PORT, ROLE, DatabaseUnavailable, Place, unwritable
 from migration_factory.embedded.processes import end_processes
@@ -25,12 +27,12 @@ port = {port}
 unix_socket_directories = {socket}
 unix_socket_permissions = 0700
 max_connections = 100
-shared_buffers = 256MB
-effective_cache_size = 1GB
+shared_buffers = {buffers}MB
+effective_cache_size = {cache}MB
 work_mem = 32MB
 maintenance_work_mem = 256MB
-max_wal_size = 2GB
-min_wal_size = 256MB
+max_wal_size = 4GB
+min_wal_size = 512MB
 checkpoint_timeout = 15min
 checkpoint_completion_target = 0.9
 timezone = 'UTC'
@@ -59,12 +61,19 @@ def start_server(place: Place, *, disposable: bool) -> None:
         _prepare_socket(place, server)
         with os.fdopen(server.open("postgresql.conf"), "w", encoding="utf-8") as stream:
             stream.truncate()
-            stream.write(configuration.format(port=PORT, socket=_quoted(place.socket)))
+            stream.write(configuration.format(port=PORT, socket=_quoted(place.socket), **_memory()))
         _rotate_log(place)
         with _claim(place, server) as claim:
             server.run("pg_ctl", ["start", "-w", "-t", str(START_SECONDS), "-l", str(place.log)], keep=[claim])
     except OSError as error:
         raise unwritable(place, error) from error
+
+
+def _memory() -> dict[str, int]:
+    """MiB of buffers and of what the system is expected to cache. A load of a million records writes half a
+    gigabyte of tables and indexes: buffers that hold less are written out and read back while it goes on."""
+    total = psutil.virtual_memory().total // 2**20
+    return {"buffers": min(1024, max(128, total // 16)), "cache": total // 2}
 
 
 def _quoted(path: Path) -> str:

@@ -271,12 +271,12 @@ class CompiledMapping:
     def _converted(self, texts: pl.DataFrame, page: _Page) -> pl.DataFrame:
         """The texts with a converted column beside each; faults and missing values become findings."""
         columns = list(enumerate(self.fields))
-        quick = texts.select(
-            expr.alias(name) for position, target in columns for name, expr in _quick(position, target).items()
+        values = texts.with_columns(
+            target.conversion.quick(pl.col(_text(position))).alias(_value(position)) for position, target in columns
         )
-        values = texts.hstack([quick[_value(position)] for position, _ in columns])
+        in_doubt = values.select(_doubtful(position, target).alias(_value(position)) for position, target in columns)
         for position, target in columns:
-            doubtful = quick[_doubtful(position)]
+            doubtful = in_doubt[_value(position)]
             if doubtful.any():
                 values = _careful(values, doubtful, position, target, page)
             if target.info.required and values[_value(position)].null_count():
@@ -332,10 +332,6 @@ def _value(position: int) -> str:
     return f"value {position}"
 
 
-def _doubtful(position: int) -> str:
-    return f"doubtful {position}"
-
-
 def _collect(records: pl.DataFrame, faults: Sequence[tuple[str, RuleFault]], page: _Page) -> None:
     if not faults:
         return
@@ -345,11 +341,10 @@ def _collect(records: pl.DataFrame, faults: Sequence[tuple[str, RuleFault]], pag
             page.findings.append(findings.rule_fault(records.filter(flag), name, fault))
 
 
-def _quick(position: int, target: TargetField) -> dict[str, pl.Expr]:
-    """The quick way's value, and where it may not be taken."""
-    text = pl.col(_text(position))
-    doubtful = text.is_not_null() & ~target.conversion.exact(text).fill_null(value=False)
-    return {_value(position): target.conversion.quick(text), _doubtful(position): doubtful}
+def _doubtful(position: int, target: TargetField) -> pl.Expr:
+    """Where the quick way's value may not be taken."""
+    text, value = pl.col(_text(position)), pl.col(_value(position))
+    return text.is_not_null() & ~target.conversion.exact(text, value).fill_null(value=False)
 
 
 def _careful(

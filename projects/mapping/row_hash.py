@@ -17,11 +17,14 @@ def row_hash(rows: pl.DataFrame) -> pl.Series:
     count. The same content gives the same digits whatever the order of columns, the process, the machine
     and the version of Polars: the values are spelled by rules of this module and hashed by XXH3-128,
     whose values are fixed since xxHash 0.8.0 (https://github.com/Cyan4973/xxHash). Null and empty text
-    differ, and no two rows spell the same text: a text goes after its length.
+    differ, and no two rows spell the same text: the lengths of all texts go first.
     """
     names = sorted(set(rows.columns) - _NOT_CONTENT)
+    texts = [pl.col(name) for name in names if isinstance(rows.schema[name], pl.String)]
+    lengths = [text.str.len_bytes().cast(pl.String).fill_null("~") for text in texts]
+    others = [_spelled(name, dtype) for name in names if not isinstance(dtype := rows.schema[name], pl.String)]
     seed = _schema_seed(rows, names)
-    spelled = pl.concat_str([_spelled(name, rows.schema[name]) for name in names] or [pl.lit("")], separator=",")
+    spelled = pl.concat_str([*lengths, *others, *texts] or [pl.lit("")], separator=",", ignore_nulls=True)
     hashed = spelled.nchash.xxh3_128(seed=seed, return_binary=True, byte_order="big")  # type: ignore[attr-defined]
     return rows.select(hashed.bin.encode("hex").alias("row_hash")).to_series()
 
@@ -50,8 +53,6 @@ def _type_name(dtype: pl.DataType) -> str:
 
 def _spelled(name: str, dtype: pl.DataType) -> pl.Expr:
     column = pl.col(name)
-    if isinstance(dtype, pl.String):
-        return pl.concat_str(column.str.len_bytes().cast(pl.String), pl.lit(":"), column).fill_null("~")
     if isinstance(dtype, pl.Float64):
         column = column.reinterpret(dtype=pl.Int64)
     elif isinstance(dtype, pl.Boolean):

@@ -1,7 +1,7 @@
 """CSV and TSV: a file's columns, and its records as text frames, block by block.
 
 Blocks end between records and are parsed by Polars. A parse is believed only when arithmetic proves
-it: the delimiters in the bytes must be those between the cells plus those inside them. Anything else
+it: the bytes must be those of the cells, of what stands between them and of the quotation marks. Anything else
 (short or long rows, odd quoting, blank lines) is read again by Python's strict parser, which is slower,
 exact, and knows line numbers.
 """
@@ -190,13 +190,14 @@ def _parse(text: bytes, written: Layout, label: str, line: int) -> pl.DataFrame:
 
 
 def _fast(text: bytes, written: Layout) -> pl.DataFrame | None:
-    """What Polars makes of the records, or None where the count of delimiters does not prove it right.
+    """What Polars makes of the records, or None where the count of bytes does not prove it right.
 
-    Polars refuses rows that are too long and fills up those that are too short, so as many delimiters as
-    the frame needs mean that every row had its cells. Lone carriage returns, which only some programs
+    Polars refuses rows that are too long and fills up those that are too short, so as many bytes as the
+    frame needs mean that every row had its cells. Lone carriage returns, which only some programs
     take for a line's end, are left to the exact parser.
     """
-    if b"\r" in text and text.count(b"\r") != text.count(b"\r\n"):
+    returns = text.count(b"\r") if b"\r" in text else 0
+    if returns != (text.count(b"\r\n") if returns else 0):
         return None
     # The header of our own keeps Polars from unpacking blocks that begin like zlib data (“x^”); without a
     # newline at the end it overlooks one cell too many.
@@ -208,16 +209,29 @@ def _fast(text: bytes, written: Layout) -> pl.DataFrame | None:
         quote_char='"',
     )
     frame.columns = list(written.columns)
-    between = frame.height * (frame.width - 1)
-    present = text.count(written.delimiter.encode())
-    if b'"' not in text:
-        return frame if present == between else None
-    if _misquoted(text, written.delimiter):
-        return None
-    inside = frame.select(pl.all().str.count_matches(written.delimiter, literal=True).sum())
-    if present != between + sum(inside.row(0)):
+    whole = len(text) + (not text.endswith(b"\n"))
+    rest = whole - _sum(frame, pl.all().str.len_bytes()) - frame.height * frame.width  # a delimiter or newline a cell
+    rest -= returns - (_sum(frame, pl.all().str.count_matches("\r", literal=True)) if returns else 0)
+    marks = text.count(b'"')
+    if not marks:
+        return frame if not rest else None
+    inside = 0
+    if marks != 2 * _openings(text, written.delimiter):  # else each mark that opens has its closing one: that is all
+        if _misquoted(text, written.delimiter):
+            return None
+        inside = _sum(frame, pl.all().str.count_matches('"', literal=True))
+    if rest != marks - inside:
         return None
     return frame.with_columns(pl.when(pl.all() != "").then(pl.all()))
+
+
+def _sum(frame: pl.DataFrame, of_cells: pl.Expr) -> int:
+    return sum(frame.select(of_cells.sum()).row(0))
+
+
+def _openings(text: bytes, delimiter: str) -> int:
+    """How many quotation marks stand where one can open a cell."""
+    return text.count(f'{delimiter}"'.encode()) + text.count(b'\n"') + text.startswith(b'"')
 
 
 def _misquoted(text: bytes, delimiter: str) -> bool:
@@ -226,9 +240,6 @@ def _misquoted(text: bytes, delimiter: str) -> bool:
     Polars would drop such marks without a word. This finds all but contrived ones (of random rubbish
     about 1 in 3,000 goes unseen); right text that is suspected is only read more slowly.
     """
-    openings = text.count(f'{delimiter}"'.encode()) + text.count(b'\n"') + text.startswith(b'"')
-    if text.count(b'"') == 2 * openings:  # each mark that opens has the one that closes, and that is all
-        return False
     ends = delimiter.encode() + b"\r\n"
     shape = b"," + text.translate(bytes(44 if code in ends else 34 if code == 34 else 97 for code in range(256)))
     return any(odd in shape for odd in (b'a"a', b',""a', b',""""a'))

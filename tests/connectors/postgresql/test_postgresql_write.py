@@ -47,6 +47,26 @@ def test_new_changed_and_equal_records(product: PostgresqlTarget, database: Data
     assert {row[3] for row in held} == {tenant}
 
 
+def test_known_records_that_no_probe_hits_are_found_all_the_same(product: PostgresqlTarget, database: Database) -> None:
+    """Frames whose probed rows are all new are inserted without a look; the key's index tells of the others."""
+    rows = [{"name": f"N{number}"} for number in range(10 * postgresql_merge.PROBES)]
+    product.write("accounts", accounts(*rows[:3], {"name": "Edited"}).tail(2), key="external_id")
+    answers = outcomes(product.write("accounts", accounts(*rows), key="external_id"))
+    assert Counter(answers.values()) == {"created": len(rows) - 2, "unchanged": 1, "updated": 1}
+    assert (answers["A3"], answers["A4"]) == ("unchanged", "updated")
+    assert database.rows("SELECT count(*), count(DISTINCT name) FROM accounts") == [(len(rows), len(rows))]
+
+
+def test_a_known_record_lacks_nothing_that_only_new_ones_need(product: PostgresqlTarget, database: Database) -> None:
+    """A new row without a name is refused before its key is looked at; a known one has its name."""
+    product.write("accounts", accounts({}, {"name": "Bolt"}).tail(1), key="external_id")
+    keys = [f"A{number}" for number in (*range(3, 60), 2)]
+    frame = pl.DataFrame({"external_id": keys, "status": "active", "phone": "1"})
+    result = product.write("accounts", frame, key="external_id")
+    assert Counter(outcomes(result).values()) == {"rejected": 57, "updated": 1}
+    assert database.rows("SELECT external_id, name, phone FROM accounts") == [("A2", "Bolt", "1")]
+
+
 def test_only_the_frames_columns_are_touched(product: PostgresqlTarget, database: Database) -> None:
     product.write("accounts", accounts({"phone": "1", "fax": "2"}), key="external_id")
     product.write("accounts", accounts({"phone": None}), key="external_id")
