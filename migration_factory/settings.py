@@ -142,6 +142,8 @@ MF_TIME_BOX_SECONDS = env.int("MF_TIME_BOX_SECONDS", default=20)
 WORKER_HOST = env.str("MF_WORKER_HOST", default=socket.gethostname())
 # A worker that is gone holds its work for so long; it must outlast the slowest chunk between two renewals.
 MF_LEASE_SECONDS = env.float("MF_LEASE_SECONDS", default=60.0)
+# Pages of a source are joined until a chunk has so many records.
+MF_CHUNK_RECORDS = env.int("MF_CHUNK_RECORDS", default=10_000)
 # How often the connection of an org is checked by itself, in minutes; 0 never.
 MF_HEALTH_CHECK_MINUTES = env.int("MF_HEALTH_CHECK_MINUTES", default=360)
 # For tests of crashes (see runs/crash_points.py); a deployment cannot be made to.

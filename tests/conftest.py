@@ -30,7 +30,10 @@ TEST_PREFIX = "test_run_"
 
 def pytest_configure() -> None:
     """Tests have a server of their own beside the person's: it may skip fsync, and nothing a test does to
-    its server (load, kills, full connections) can reach a migration somebody has under way."""
+    its server (load, kills, full connections) can reach a migration somebody has under way. A page of a source
+    is a chunk, here and in the processes that tests start, so that few records make many of them."""
+    settings.MF_CHUNK_RECORDS = 1
+    os.environ["MF_CHUNK_RECORDS"] = "1"
     if settings.EMBEDDED_DATABASE:
         settings.DATABASES["default"]["HOST"] = embedded.settings(TESTS_VAR)["HOST"]
         try:

@@ -117,7 +117,8 @@ def extract(session: Session, lease: Lease, *, stop: Callable[[], bool]) -> bool
         if order.most
         else extraction.whole
     )
-    return extraction.extract(session, lease, stop=stop, sample=sample)
+    most = max(1, order.most - step.read) if order.most else None
+    return extraction.extract(session, lease, stop=stop, sample=sample, most=most)
 
 
 def _first(most: int, read: int) -> Callable[[Page], Page]:
