@@ -2,11 +2,13 @@
 
 from typing import Any
 
+import psycopg
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
-from django.db import models
+from django.db import connection, models
 from django.db.models.functions import Now
 from django.utils.functional import cached_property
+from psycopg import sql
 
 from orgs.sealing import register_sealed_column
 from orgs.visibility import VisibleManager
@@ -208,15 +210,18 @@ class Chunk(Leased):
         return before
 
     def _content(self, column: str) -> Any:
-        """By the partition's keys, so that the database looks in one of the many."""
-        where = {"project_id": self.project_id, "month": self.month, "chunk_id": self.pk}
-        found = ChunkContent.objects.filter(**where).values_list(column, flat=True).first() if self.month else None
-        if found is None:
+        """By the partition's keys, so that the database looks in one of the many; in binary, which neither side has
+        to spell out as text."""
+        query = sql.SQL("SELECT {} FROM runs_chunkcontent WHERE project_id = %s AND month = %s AND chunk_id = %s")
+        with connection.cursor() as cursor, psycopg.Cursor(cursor.connection) as plain:
+            where = [self.project_id, self.month, self.pk]
+            row = plain.execute(query.format(sql.Identifier(column)), where, binary=True).fetchone()
+        if row is None:
             raise ContentsDropped(
                 f"The contents of chunk {self.sequence} of run {self.run_id} are not kept any more: "
                 "the project's retention time has passed."
             )
-        return found
+        return row[0]
 
 
 class ContentsDropped(Exception):

@@ -68,6 +68,8 @@ def connect(
         "bytea_output": "hex",
         "extra_float_digits": "1",
         "client_encoding": "UTF8",
+        # A staged chunk in memory instead of in a file of the server's.
+        "temp_buffers": "32MB",
         # Statements of ours are many and short: compiling one costs more than running it.
         "jit": "off",
     }
