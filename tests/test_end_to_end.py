@@ -145,5 +145,5 @@ def test_the_command_prints_one_json_object_and_its_exit_code(capsys: pytest.Cap
 
 
 def test_an_unknown_sandbox_is_one_sentence() -> None:
-    with pytest.raises(CommandError, match="There is no sandbox for “oracle”; rehearse workbook or salesforce"):
+    with pytest.raises(CommandError, match="“oracle”; rehearse workbook, salesforce or payroll"):
         call_command("rehearse", "oracle")
