@@ -190,7 +190,7 @@ class FieldInfo:
     what the system computes. ``choices`` are a picklist's stored values and ``restricted`` says that
     no others are accepted. ``references`` names the entities a reference may point at. ``rich`` texts are
     HTML that the platform may spell in its own way. ``ignores_case`` says that the system takes texts for equal that
-    differ in capitals only.
+    differ in capitals only, ``overwritten`` that what a new record brings lasts only until anybody writes it again.
     """
 
     name: str
@@ -208,6 +208,7 @@ class FieldInfo:
     references: tuple[str, ...] = ()
     ignores_case: bool = False
     rich: bool = False
+    overwritten: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,11 +16,14 @@ from connectors.types import Setting, SettingKind
 
 SAVE_DUPLICATES: Final = "save_despite_duplicate_alerts"
 KEEP_CREATION: Final = "keep_creation"
+KEEP_MODIFICATION: Final = "keep_modification"
 BYPASS: Final = "bypass_permission"
 AUDIT_FIELDS: Final = frozenset({"CreatedDate", "CreatedById", "LastModifiedDate", "LastModifiedById"})
 """What only a user with “Set Audit Fields upon Record Creation” may fill, and only by an insert."""
 CREATION_FIELDS: Final = frozenset({"CreatedDate", "CreatedById"})
-"""Those of them that last: every later write, also one of the org's automation, sets the others anew."""
+"""Those of them that last."""
+MODIFICATION_FIELDS: Final = AUDIT_FIELDS - CREATION_FIELDS
+"""Those that every later write, also one of the org's automation, sets anew."""
 RULES: Final[Mapping[str, str]] = {"Case": "case_assignment_rule", "Lead": "lead_assignment_rule"}
 """Object → the setting that names its assignment rule."""
 
@@ -29,6 +32,8 @@ WRITING_SETTINGS: Final = (
             help="Records that a duplicate rule only alerts about are saved. A rule that blocks cannot be overridden."),
     Setting(KEEP_CREATION, "Keep date and author of creation", SettingKind.FLAG, required=False,
             help="New records keep when and by whom they were made, where the connecting user may set audit fields."),
+    Setting(KEEP_MODIFICATION, "Keep date and author of the last change, too", SettingKind.FLAG, required=False,
+            help="Only beside the one above. They last until anybody, or automation, changes the record again."),
     *(Setting(name, f"{entity} assignment rule", required=False,
               help=f"The id (01Q…) of the rule that gives new {entity.lower()}s to their owners. Blank: no rule runs, "
                    "owners are as mapped.")
@@ -49,8 +54,15 @@ class WritingOptions:
 
     saves_duplicates: bool = False
     keeps_creation: bool = False
+    keeps_modification: bool = False
     assignment_rules: Mapping[str, str] = field(default_factory=dict)
     bypass_permission: str = ""
+
+    @property
+    def audit_fields(self) -> frozenset[str]:
+        """Those a new record may bring."""
+        creation = CREATION_FIELDS if self.keeps_creation else frozenset[str]()
+        return creation | (MODIFICATION_FIELDS if self.keeps_modification else frozenset[str]())
 
     def headers(self, entity: str, *, is_new: bool) -> dict[str, str]:
         """What goes with a call that writes records of the entity. Without a word about it a call lets the org's
@@ -75,6 +87,9 @@ def options_of(context: Context) -> WritingOptions:
                 f"“{rule[:20]}” is not the id of an assignment rule. Enter the {entity.lower()} rule's id, which "
                 "begins with 01Q, on the org's page, or leave it blank."
             )
-    saves, keeps = (context.text(name).strip().lower() == "true" for name in (SAVE_DUPLICATES, KEEP_CREATION))
+    saves, creation, change = (
+        context.text(name).strip().lower() == "true" for name in (SAVE_DUPLICATES, KEEP_CREATION, KEEP_MODIFICATION)
+    )
     chosen = {entity: rule for entity, rule in rules.items() if rule}
-    return WritingOptions(saves, keeps, chosen, context.text(BYPASS).strip())
+    # A record that is created now cannot have been changed before.
+    return WritingOptions(saves, creation, creation and change, chosen, context.text(BYPASS).strip())

@@ -23,7 +23,7 @@ from connectors.clients import (
     salesforce_schema,
     salesforce_write,
 )
-from connectors.clients.salesforce_options import AUDIT_FIELDS, BYPASS, CREATION_FIELDS, WRITING_SETTINGS
+from connectors.clients.salesforce_options import AUDIT_FIELDS, BYPASS, MODIFICATION_FIELDS, WRITING_SETTINGS
 from connectors.clients.salesforce_query import PAGE_SIZE
 from connectors.clients.salesforce_schema import SObject
 from connectors.clients.salesforce_session import SETTINGS, SalesforceSession
@@ -167,7 +167,9 @@ class SalesforceTarget(SalesforceWays, Target):
         return self._described[entity]
 
     def _as_target(self, described: SObject) -> EntitySchema:
-        kept = CREATION_FIELDS if self._session.options.keeps_creation else frozenset()
-        writable = described.createable - (AUDIT_FIELDS - kept)
-        fields = (replace(field, writable=field.name in writable) for field in described.schema.fields)
+        writable = described.createable - (AUDIT_FIELDS - self._session.options.audit_fields)
+        fields = (
+            replace(field, writable=field.name in writable, overwritten=field.name in MODIFICATION_FIELDS)
+            for field in described.schema.fields
+        )
         return replace(described.schema, fields=tuple(fields))

@@ -29,6 +29,7 @@ class EqualityRule(StrEnum):
     RICH = "rich_text"
     BLANK = "blank_is_null"
     JSON = "json_value"
+    OVERWRITTEN = "overwritten"
 
 
 LABELS: Mapping[str, str] = {
@@ -44,6 +45,7 @@ LABELS: Mapping[str, str] = {
     EqualityRule.CHOICES: "as the same choices in another order",
     EqualityRule.RICH: "as the same rich text, spelled another way",
     EqualityRule.JSON: "as the same JSON value",
+    EqualityRule.OVERWRITTEN: "as what the target itself sets anew at every later write",
 }
 """Rule → how it ends the sentence “the values are equal …”."""
 
@@ -69,6 +71,8 @@ def rules_for(info: FieldInfo, alterations: Iterable[Alteration]) -> tuple[Equal
     found |= {rule for kind in alterations for rule, types in [_BY_ALTERATION[kind]] if info.type in types}
     if info.rich:
         found.add(EqualityRule.RICH)
+    if info.overwritten:
+        found.add(EqualityRule.OVERWRITTEN)
     return in_order(found)
 
 
@@ -94,7 +98,9 @@ def canonical(rows: pl.DataFrame, rules: Mapping[str, Sequence[EqualityRule]]) -
         if name not in rows.columns:
             continue
         column = pl.col(name)
-        if isinstance(rows.schema[name], pl.Datetime) and EqualityRule.SECONDS in chosen:
+        if EqualityRule.OVERWRITTEN in chosen:
+            spelled.append(pl.lit(None, rows.schema[name]).alias(name))
+        elif isinstance(rows.schema[name], pl.Datetime) and EqualityRule.SECONDS in chosen:
             spelled.append(column.dt.truncate("1s"))
         elif isinstance(rows.schema[name], pl.String):
             for normal in filter(None, map(normal_text, in_order(chosen))):

@@ -181,6 +181,10 @@ def _same_json(expected: pl.Series, actual: pl.Series) -> pl.Series:
     return canonical_json(expected).eq_missing(canonical_json(actual))
 
 
+def _always(expected: pl.Series, _: pl.Series) -> pl.Series:
+    return pl.repeat(value=True, n=len(expected), dtype=pl.Boolean, eager=True)
+
+
 def _never(like: pl.Series) -> pl.Series:
     return pl.repeat(value=False, n=len(like), dtype=pl.Boolean, eager=True)
 
@@ -192,6 +196,7 @@ _TESTS: Mapping[EqualityRule, Test] = {
     EqualityRule.SECONDS: _same_second,
     EqualityRule.DATE: _same_day,
     EqualityRule.JSON: _same_json,
+    EqualityRule.OVERWRITTEN: _always,
 }
 
 

@@ -144,6 +144,33 @@ def test_audit_fields_are_offered_only_where_the_user_may_and_the_customer_wants
         assert writable(target).isdisjoint({"CreatedDate", "CreatedById"})
 
 
+def test_what_changed_last_is_offered_only_with_the_creation(org: Running, auditing: Running) -> None:
+    del auditing
+    changed = {"LastModifiedDate", "LastModifiedById"}
+    with SalesforceTarget(wishing(org, keep_modification="true")) as target:
+        assert writable(target).isdisjoint(changed)
+    with SalesforceTarget(wishing(org, keep_creation="true", keep_modification="true")) as target:
+        assert writable(target) >= changed
+        fields = {field.name: field for field in target.describe(RULE).fields}
+    assert {name for name, field in fields.items() if field.overwritten} == changed
+
+
+def test_the_last_change_comes_along_until_the_record_is_changed_again(org: Running, auditing: Running) -> None:
+    later = "2020-01-02T03:04:05.000Z"
+    with SalesforceTarget(wishing(auditing, keep_creation="true", keep_modification="true")) as target:
+        frame = dated(FEW).with_columns(pl.lit(later).str.to_datetime(time_zone="UTC").alias("LastModifiedDate"))
+        assert set(target.write(RULE, frame, key=KEY).frame["outcome"]) == {Outcome.CREATED}
+        dates = {str(row["LastModifiedDate"])[:19] for row in records_of(org, RULE, "LastModifiedDate")}
+        assert dates == {later[:19]}
+        assert set(target.write(RULE, frame, key=KEY).frame["outcome"]) == {Outcome.UNCHANGED}
+        renamed = frame.with_columns(pl.lit("New").alias("Name"))
+        assert set(target.write(RULE, renamed, key=KEY).frame["outcome"]) == {Outcome.UPDATED}
+        assert set(target.write(RULE, renamed, key=KEY).frame["outcome"]) == {Outcome.UNCHANGED}
+    found = records_of(org, RULE, "CreatedDate", "LastModifiedDate")
+    assert {str(row["CreatedDate"])[:19] for row in found} == {CREATED[:19]}
+    assert later[:19] not in {str(row["LastModifiedDate"])[:19] for row in found}
+
+
 def dated(size: int, **values: str) -> pl.DataFrame:
     frame = rules(size, twins=0).with_columns(pl.lit(CREATED).str.to_datetime(time_zone="UTC").alias("CreatedDate"))
     return frame.with_columns(**{name: pl.lit(value) for name, value in values.items()})

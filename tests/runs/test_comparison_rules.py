@@ -45,6 +45,8 @@ def compared(
         (EqualityRule.CHOICES, "red;green", "green;red", pl.String, pl.String),
         (EqualityRule.RICH, "<p class='a' id=b>x&#252;</p>", '<p id="b" class="a">xü</p>', pl.String, pl.String),
         (EqualityRule.JSON, '{"a": 1, "b": [2]}', '{"b":[2],"a":1}', pl.String, pl.String),
+        (EqualityRule.OVERWRITTEN, MOMENT, MOMENT + timedelta(days=9), UTC_MOMENT, UTC_MOMENT),
+        (EqualityRule.OVERWRITTEN, "005A", None, pl.String, pl.String),
     ],
 )
 def test_a_rule_makes_equal_and_is_named(
@@ -174,3 +176,11 @@ def test_rich_text_is_compared_as_what_it_shows(one: str, other: str) -> None:
 def test_any_text_has_a_spelling_as_rich_text(text: str) -> None:
     once = canonical_html(pl.Series([text]))
     assert once[0] is not None
+
+
+def test_what_the_target_overwrites_is_no_part_of_the_fingerprint() -> None:
+    info = FieldInfo("LastModifiedDate", FieldType.DATETIME, overwritten=True)
+    rules = {info.name: rules_for(info, SALESFORCE)}
+    rows = pl.DataFrame({info.name: [MOMENT, MOMENT + timedelta(days=1)]}, schema={info.name: UTC_MOMENT})
+    assert canonical(rows, rules)[info.name].to_list() == [None, None]
+    assert canonical(rows, rules).schema == rows.schema
