@@ -220,6 +220,12 @@ class ValueMap(models.Model):
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="value_maps")
     name = models.CharField(max_length=120)
     entries = models.JSONField(default=dict, help_text="Source value → target value; null blanks the field.")
+    suggested = models.JSONField(
+        default=dict,
+        db_default={},
+        editable=False,
+        help_text="The entries as we found them ourselves; those that differ were decided by a person.",
+    )
 
     objects = VisibleManager["ValueMap"]()
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from connectors.types import EntitySchema, FieldInfo, Owner, OwnerKind
-from projects.mapping.specification import ANY_OTHER, Field, FieldRule, Mapped, Unknown
+from projects.mapping.specification import ANY_OTHER, REFUSED, Field, FieldRule, Mapped, Unknown
 
 OWNERS = "owners"
 USERS = "users"
@@ -58,21 +58,35 @@ def completed(stored: Entries, found: Entries) -> dict[str, str | None]:
     return {**found, **{key: value for key, value in stored.items() if value}}
 
 
+def refreshed(stored: Entries, suggested: Entries, found: Entries) -> dict[str, str | None]:
+    """``stored`` with what is found now. ``suggested`` is what we put in ourselves: what differs from it, a blank or
+    a missing entry too, is a person's decision and stays."""
+    decided = {key for key in {*stored, *suggested} if stored.get(key, "") != suggested.get(key, "")}
+    kept = {key: value for key, value in stored.items() if key in decided or key not in found}
+    return {**{key: value for key, value in found.items() if key not in decided}, **kept}
+
+
 @dataclass(frozen=True, slots=True)
 class Standing:
     """How the map of owners stands: counts of people of the source, the names of those without a counterpart and of
-    those mapped to somebody who is not active or not there, and who gets their records."""
+    those mapped to somebody who is not active or not there, and who gets their records or whether they are refused."""
 
     mapped: int = 0
     unmapped: tuple[str, ...] = ()
     inactive: tuple[str, ...] = ()
     fallback: str = ""
+    refuses: bool = False
 
     @property
     def sentence(self) -> str:
         parts = [f"{self.mapped:,} of {self.mapped + len(self.unmapped):,} users and queues have a counterpart."]
         if self.unmapped:
-            parts.append(f"Records of the others ({_named(self.unmapped)}) go to {self.fallback or 'nobody'}.")
+            named = _named(self.unmapped)
+            parts.append(
+                f"Records of the others ({named}) are refused."
+                if self.refuses
+                else f"Records of the others ({named}) go to {self.fallback or 'whom the target chooses'}."
+            )
         if self.inactive:
             parts.append(
                 f"{_named(self.inactive)} would be owned by somebody who is not active in the target: "
@@ -92,6 +106,7 @@ def standing(entries: Entries, source: Iterable[Owner], target: Iterable[Owner])
         tuple(each.name for each, other in mapped if not other),
         tuple(each.name for each, other in mapped if other and not (other in there and there[other].active)),
         fallback.name if fallback else "",
+        entries.get(ANY_OTHER) == REFUSED,
     )
 
 

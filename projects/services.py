@@ -134,8 +134,8 @@ def adopt_like(
     with transaction.atomic():
         for name, entries in known.items():
             kept, _ = project.value_maps.get_or_create(name=name)
-            kept.entries = owners.completed(kept.entries, entries)
-            kept.save(update_fields=["entries"])
+            kept.entries, kept.suggested = owners.completed(kept.entries, entries), dict(entries)
+            kept.save(update_fields=["entries", "suggested"])
         chosen = [save_mapping(project, mapping, place) for place, (mapping, _) in enumerate(found)]
     return chosen, [left for _, left in found]
 
@@ -153,6 +153,32 @@ def _known_people(
     needed = {rule.name for rule in rules if isinstance(rule, Mapped)} & {owners.OWNERS, owners.USERS}
     found = owners.pairs(source.owners(), target.owners()) if needed else {}
     return {name: found[name] for name in needed}
+
+
+def refresh_people(project: Project, source: Source, target: Target) -> tuple[str, ...]:
+    """Look anew who of the source is whom in the target, for the maps of owners and users that the project has, and
+    store it; one sentence per thing a person should know. What a person decided stays. Raises connector errors."""
+    kept = list(project.value_maps.filter(name__in=(owners.OWNERS, owners.USERS)))
+    if not kept or not maps_people(source, target):
+        return ()
+    here, there = source.owners(), target.owners()
+    found = owners.pairs(here, there)
+    told: list[str] = []
+    with transaction.atomic():
+        for value_map in project.value_maps.select_for_update().filter(pk__in=[each.pk for each in kept]):
+            fresh = found[value_map.name]
+            now = owners.refreshed(value_map.entries, value_map.suggested, fresh)
+            changed = sum(1 for key, value in now.items() if value != value_map.entries.get(key, ""))
+            if changed and value_map.entries:
+                told.append(
+                    f"The value map “{value_map.name}” has {changed:,} new or other entries: people came or went."
+                )
+            value_map.entries, value_map.suggested = now, fresh
+            value_map.save(update_fields=["entries", "suggested"])
+            if value_map.name == owners.OWNERS:
+                standing = owners.standing(now, here, there)
+                told += [standing.sentence] if standing.unmapped or standing.inactive else []
+    return tuple(told)
 
 
 def choose_like(

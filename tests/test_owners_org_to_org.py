@@ -14,7 +14,7 @@ from projects import services as projects
 from projects.readiness import Sides
 from runs import drivers, services
 from runs.choices import RunState
-from runs.models import Finding, Run
+from runs.models import Finding, Run, RunEvent
 from sandbox.salesforce.running import Running
 from tests.connectors.payroll_org import KEY, RULE, payroll_org, records_of
 
@@ -66,4 +66,26 @@ def test_owners_move_with_their_records(both: tuple[Running, Running]) -> None:
     assert owned == {f"Of {ann}": there, f"Of {bob}": me, f"Of {cy}": me, f"Of {here}": queue}
     notes = Finding.objects.filter(rule="no_counterpart")
     assert notes.count() == 2
+
+    # People have come since, in both orgs, and somebody decided: the next run looks again and keeps the decision.
+    dee, new = person(source, "dee@acme.com"), person(target, "dee@acme.com")
+    target.control.upsert("User", [{"Id": there, "IsActive": False}])
+    owners = project.value_maps.get(name="owners")
+    assert owners.entries[bob] is None
+    owners.entries = {**owners.entries, bob: queue, cy: "", "*": "!"}
+    owners.save()
+    names = [("dee", dee), ("bob", bob), ("cy", cy), ("ann", ann)]
+    source.control.upsert(RULE, [{"Name": f"Later of {name}", "OwnerId": owner} for name, owner in names])
+    run = services.start_run(project)
+    drivers.drive_here(run.pk)
+    owned = {row["Name"]: row["OwnerId"] for row in records_of(target, RULE, "Name", "OwnerId")}
+    assert owned["Later of dee"] == new
+    assert owned["Later of bob"] == queue
+    # Neither Cy, by decision, nor Ann, whose counterpart is not active any more, has one: the policy refuses them.
+    assert not {"Later of cy", "Later of ann"} & owned.keys()
+    refused = Finding.objects.filter(run=run, rule="no_counterpart", severity="error")
+    assert {each.value for each in refused} == {cy, ann}
+    told = "".join(RunEvent.objects.filter(run=run).values_list("message", flat=True))
+    assert "people came or went" in told
+    assert "are refused" in told
     erase(customer)

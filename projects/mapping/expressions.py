@@ -15,6 +15,7 @@ from projects.mapping.conversion import Severity
 from projects.mapping.problems import RuleInvalid
 from projects.mapping.specification import (
     ANY_OTHER,
+    REFUSED,
     Address,
     Constant,
     Default,
@@ -189,6 +190,10 @@ def _mapped(rule: Mapped, scope: Scope) -> Compiled:
 def _with_note(rule: Mapped, of: Compiled, found: pl.Expr, *, other: str | None) -> Compiled:
     is_filled = _normal(of.expr) != ""
     lacks = is_filled & found.is_null()
+    if other == REFUSED:
+        message = f"“{{}}” has no value in the value map “{rule.name}”. Add it there, or choose who stands in."
+        refused = RuleFault("no_counterpart", lacks, of.expr, message)
+        return Compiled(pl.when(is_filled).then(found), of.fields, (*of.faults, refused))
     instead = f"the entry “{ANY_OTHER}” stands in" if other else "the field stays as it is"
     message = f"“{{}}” has no value in the value map “{rule.name}”; {instead}."
     note = RuleFault("no_counterpart", lacks, of.expr, message, Severity.NOTE)

@@ -20,11 +20,14 @@ class Unknown(StrEnum):
     KEEP = "keep"
     BLANK = "blank"
     NOTE = "note"
-    """The map's entry ``*``, or blank without one, with a note on the record; also where the map lists it blank."""
+    """The map's entry ``*``, or blank without one, with a note on the record; also where the map lists it blank. Where
+    that entry is ``!`` the record is refused."""
 
 
 ANY_OTHER = "*"
 """The entry of a value map that ``Unknown.NOTE`` takes for what has no value of its own."""
+REFUSED = "!"
+"""As the value of that entry: what has no value of its own is refused."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,6 +51,7 @@ def plan(session: Session, lease: Lease) -> None:
     if not objects:
         raise NothingToDo("The project has no enabled object: choose what to move, then start again.")
     sources = {chosen.pk: _describe_source(session, chosen, objects) for chosen in objects}
+    people = projects.refresh_people(session.run.project, session.source, session.target)
     changes = _make_room(session, objects, sources) if session.run.project.mirror else []
     planned = [_check(session, chosen, sources[chosen.pk]) for chosen in objects]
     waves = _waves(planned)
@@ -68,7 +69,7 @@ def plan(session: Session, lease: Lease) -> None:
         ]
         followed = deletions.steps_after(session, steps) if session.run.kind == RunKind.DELTA else []
         Step.objects.bulk_create([*steps, *followed])
-        for change in changes:
+        for change in (*changes, *people):
             events.tell(session.run.pk, change)
         events.tell(session.run.pk, f"Planned {len(planned)} objects in {len(set(waves.values()))} waves.")
     reached(CrashPoint.PLAN_WRITTEN)

@@ -13,7 +13,7 @@ import polars as pl
 
 from connectors.base import Target
 from connectors.errors import FatalError, SettingsInvalid
-from connectors.types import RESULT_SCHEMA, Bypass, EntityInfo, EntitySchema, Identity, Outcome, WriteResult
+from connectors.types import RESULT_SCHEMA, Bypass, EntityInfo, EntitySchema, Identity, Outcome, Owner, WriteResult
 from projects.mapping.row_hash import row_hash
 from runs import ledger
 from runs.engine.sending import equal_keys
@@ -59,6 +59,9 @@ class Rehearsing(Target):
 
     def describe(self, entity: str) -> EntitySchema:
         return self._target.describe(entity)
+
+    def owners(self) -> tuple[Owner, ...]:
+        return self._target.owners()
 
     def fetch(self, entity: str, *, key: str, keys: Sequence[str], fields: Sequence[str]) -> pl.DataFrame:
         return self._target.fetch(entity, key=key, keys=keys, fields=fields)

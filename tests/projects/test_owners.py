@@ -68,6 +68,23 @@ def test_what_a_person_entered_stands_and_blanks_are_filled_anew() -> None:
     }  # fmt: skip
 
 
+def test_a_refresh_takes_what_is_found_and_leaves_what_a_person_decided() -> None:
+    suggested = {"a": "x", "b": None, "c": "z", "d": "w", "g": "old", "*": "me"}
+    stored = {"a": "mine", "b": None, "c": None, "e": "by hand", "g": "old", "*": "!"}
+    found = {"a": "x", "b": "y", "c": "z", "d": "w", "f": "new", "g": None, "*": "me"}
+    assert owners.refreshed(stored, suggested, found) == {
+        "a": "mine",  # entered
+        "b": "y",  # has got a counterpart
+        "c": None,  # blanked by a person
+        # d was taken out by a person
+        "e": "by hand",
+        "f": "new",  # has come since
+        "g": None,  # has lost the counterpart
+        "*": "!",
+    }
+    assert owners.refreshed({"a": None}, {}, {"a": "x", "b": "y"}) == {"a": None, "b": "y"}  # kept before we noted it
+
+
 def test_the_standing_names_who_has_no_counterpart_and_who_is_not_active() -> None:
     source = [user("a", "Ann", ""), user("b", "Bob", ""), user("c", "Cy", ""), user("d", "Dee", "", active=False)]
     target = [ME, user("x", "X", ""), user("y", "Y", "", active=False)]
@@ -75,6 +92,8 @@ def test_the_standing_names_who_has_no_counterpart_and_who_is_not_active() -> No
     assert (found.mapped, found.unmapped, found.inactive, found.fallback) == (2, ("Cy",), ("Bob",), "Migration")
     assert "2 of 3 users and queues" in found.sentence
     assert "(Cy) go to Migration" in found.sentence
+    refused = owners.standing({"c": None, "*": "!"}, source, target)
+    assert "are refused" in refused.sentence
 
 
 def test_references_to_people_are_filled_from_the_maps_where_the_target_takes_them() -> None:
@@ -110,3 +129,15 @@ def test_whoever_has_no_counterpart_gets_the_fallback_and_a_note(
     hit = frame.select(note.when.fill_null(value=False).alias("h"))["h"].to_list()
     assert hit == [not entries, True, True, False, False]
     assert note.severity == "note"
+
+
+def test_whoever_has_no_counterpart_is_refused_where_the_policy_says_so() -> None:
+    rule = Mapped(Field("O"), name="owners", unknown=Unknown.NOTE)
+    scope = Scope("the entity", frozenset({"O"}), frozenset(), {"owners": {"A": "x", "B": None, "*": "!"}})
+    compiled = compile_rule(rule, scope)
+    frame = pl.DataFrame({"O": ["a", "B", "c", " ", None]})
+    assert frame.select(compiled.expr.alias("v"))["v"].to_list() == ["x", None, None, None, None]
+    [refused] = compiled.faults
+    assert (refused.rule, refused.severity) == ("no_counterpart", "error")
+    hit = frame.select(refused.when.fill_null(value=False).alias("h"))["h"].to_list()
+    assert hit == [False, True, True, False, False]
