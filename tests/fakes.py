@@ -228,11 +228,13 @@ class FakeTarget(Fake, Target):
         )
 
     def ensure_entity(self, schema: EntitySchema, *, key: str) -> tuple[str, ...]:
-        name = schema.entity.name
-        if name in self.world.target_schemas:
-            return ()
+        name, known = schema.entity.name, self.world.target_schemas
         fields = tuple(FieldInfo(info.name.lower(), info.type, references=info.references) for info in schema.fields)
-        self.world.target_schemas[name] = EntitySchema(
+        if name in known:
+            added = tuple(info for info in fields if info.name not in {there.name for there in known[name].fields})
+            known[name] = EntitySchema(known[name].entity, (*known[name].fields, *added))
+            return tuple(f"Added {info.name} to {name}." for info in added)
+        known[name] = EntitySchema(
             EntityInfo(name, name, "target_id"), (FieldInfo(key, required=True), *(f for f in fields if f.name != key))
         )
         return (f"Created {name}.",)

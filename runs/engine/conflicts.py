@@ -7,21 +7,20 @@ A record with an open question is held back as a whole, since half of a change m
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import polars as pl
 
-from projects.mapping.equality import canonical
-from projects.mapping.row_hash import row_hash
 from projects.models import OnConflict, ProjectObject
-from runs import ledger, payload
+from runs import ledger
 from runs.choices import ConflictState, RecordState
 from runs.engine.comparison import compare
-from runs.engine.images import fingerprints, typed
+from runs.engine.images import typed
 from runs.engine.session import Bench, Session
-from runs.engine.transform import Mapped, transform
+from runs.engine.transform import Mapped
+from runs.engine.wrote import ON_FIELD, held_as_written, last_wrote, overlaid
 from runs.ledger import CONFLICT_COLUMNS, FINDING_COLUMNS, OUTCOME_COLUMNS
-from runs.models import Chunk, ContentsDropped
+from runs.models import Chunk
 
 EDITED = "Changed in the source and edited in the target since we wrote it: {}. Decide which value holds."
 NO_CONFLICTS = pl.DataFrame(
@@ -32,7 +31,6 @@ NO_CONFLICTS = pl.DataFrame(
         "decided_at": pl.Datetime("us", "UTC"),
     }
 )
-ON_FIELD = ["key", "field"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +63,7 @@ def weigh(
 ) -> Weighed:
     """Compare what is to be written with the target's rows as they were ``before`` this chunk touched them."""
     earlier = known.filter(pl.col("touched_by") != chunk.pk)
-    edited = _edited(bench, fresh, earlier, before)
+    edited = _edited(session, bench, fresh, earlier, before)
     conflicts, keep, held = NO_CONFLICTS, pl.DataFrame(schema=dict.fromkeys(ON_FIELD, pl.String)), edited.clear()
     if edited.height:
         conflicts = _judged(session, bench, mapped, edited, before)
@@ -75,7 +73,7 @@ def weigh(
         applied = conflicts.filter((pl.col("state") == ConflictState.APPLIED) & (pl.col("decision") == "target"))
         keep = applied.join(edited.select("source_id", "key"), on="source_id").select(ON_FIELD)
     free = fresh.join(held, on="key", how="anti", maintain_order="left")
-    merged = _overlaid(bench, mapped, keep, before)
+    merged = overlaid(bench, mapped, keep, before)
     records = free.drop("hash").join(merged.records.select("place", "hash"), on="place", maintain_order="left")
     known_before = free.join(earlier, on="source_id", how="semi")["source_id"]
     return Weighed(
@@ -88,15 +86,6 @@ def weigh(
     )
 
 
-def as_written(bench: Bench, chunk: Chunk, mapped: Mapped) -> Mapped:
-    """What the chunk wrote: what the mapping makes of its records, but for the edits that it left in the target."""
-    kept = ledger.kept_fields([chunk.pk])
-    if not kept.height or chunk.before is None:
-        return mapped
-    keep = kept.join(mapped.records.select("source_id", "part", "key"), on=["source_id", "part"]).select(ON_FIELD)
-    return _overlaid(bench, mapped, keep, payload.unpack(chunk.before, purpose=payload.BEFORE))
-
-
 def without_kept(bench: Bench, known: pl.DataFrame) -> pl.DataFrame:
     """The records without those in which an edit was kept: what they hold is not what the source says, and so it
     tells nothing about whether the source has changed."""
@@ -104,114 +93,45 @@ def without_kept(bench: Bench, known: pl.DataFrame) -> pl.DataFrame:
     return known.join(kept, on="source_id", how="anti", maintain_order="left") if kept.height else known
 
 
-def _overlaid(bench: Bench, mapped: Mapped, keep: pl.DataFrame, before: pl.DataFrame) -> Mapped:
-    """The content with the fields of ``keep`` as the target held them, and the hashes of that."""
-    if not keep.height:
-        return mapped
-    held = typed(bench, before.join(keep, on="key", how="semi"))
-    rows = mapped.records.select("key").hstack(mapped.content)
-    for (field,), some in keep.partition_by("field", as_dict=True).items():
-        name = str(field)
-        values = held.join(some, on="key", how="semi").select(
-            "key", pl.col(name).alias("·held"), pl.lit(1).alias("·is")
-        )
-        rows = rows.join(values, on="key", how="left", maintain_order="left").with_columns(
-            pl.when(pl.col("·is").is_not_null()).then("·held").otherwise(name).alias(name)
-        )
-        rows = rows.drop("·held", "·is")
-    content = rows.select(mapped.content.columns)
-    hashes = row_hash(canonical(content, bench.rules)).alias("hash")
-    return replace(mapped, content=content, records=mapped.records.with_columns(hashes))
-
-
 # --- The three values -----------------------------------------------------------------------------------------
-def _edited(bench: Bench, fresh: pl.DataFrame, earlier: pl.DataFrame, before: pl.DataFrame) -> pl.DataFrame:
+def _edited(
+    session: Session, bench: Bench, fresh: pl.DataFrame, earlier: pl.DataFrame, before: pl.DataFrame
+) -> pl.DataFrame:
     """The records whose target row is not what we last wrote, or held an edit already then, in their order; ``was``
     is the hash of what we wrote."""
     ours = earlier.filter(pl.col("hash").is_not_null() & pl.col("target_id").is_not_null())
     candidates = fresh.join(ours.select("source_id", was="hash"), on="source_id")
     if not candidates.height:
         return candidates
-    held = fingerprints(bench, before.join(candidates, on="key", how="semi"))
+    as_we_wrote = held_as_written(session, bench, candidates, before)
     kept = ledger.conflicts_of(bench.place, candidates["source_id"]).filter(pl.col("decision") == "target")
     told = pl.col("source_id").is_in(kept["source_id"].implode())
-    both = candidates.join(held, on="key").filter((pl.col("held") != pl.col("was")) | told)
-    return both.drop("held").sort("place")
+    there = candidates.join(before, on="key", how="semi")
+    return there.filter(~pl.col("key").is_in(as_we_wrote.implode()) | told).sort("place")
 
 
 def _judged(session: Session, bench: Bench, mapped: Mapped, edited: pl.DataFrame, before: pl.DataFrame) -> pl.DataFrame:
     """A row per field that the target's edit touches: ``CONFLICT_COLUMNS`` and who decided. Fields that only the
-    source changed have none: they are written."""
-    fields = bench.other_fields
-    ours = mapped.content_of(edited).select(edited["key"], *fields)
+    source changed have none, nor has one that the mapping did not have when we last wrote: they are written."""
+    ours = mapped.content_of(edited).select(edited["key"], *bench.other_fields)
     theirs = typed(bench, before.join(edited, on="key", how="semi"))
-    base = _base(session, bench, edited)
-    differing = compare(ours, theirs, fields=fields, rules=bench.rules).mismatches.select(
+    base = last_wrote(session, bench, edited)
+    differing = compare(ours, theirs, fields=bench.other_fields, rules=bench.rules).mismatches.select(
         *ON_FIELD, ours="expected", theirs="actual"
     )
-    proven = pl.col("key").is_in(base["key"].implode())
-    moved = compare(base, ours, fields=fields, rules=bench.rules).mismatches.select(ON_FIELD)
-    edits = compare(base, theirs, fields=fields, rules=bench.rules).mismatches.select(ON_FIELD)
+    yes, untold = pl.lit(value=True), ~pl.col("key").is_in(base.keys.implode())
     told = (
-        differing.join(moved.with_columns(moved=pl.lit(value=True)), on=ON_FIELD, how="left")
-        .join(edits.with_columns(edit=pl.lit(value=True)), on=ON_FIELD, how="left")
-        .join(_texts(base, fields), on=ON_FIELD, how="left")
-        .with_columns(
-            moved=pl.col("moved").fill_null(value=False) | ~proven,
-            edit=pl.col("edit").fill_null(value=False) | ~proven,
-            base_known=proven,
-        )
+        differing.join(base.differing(ours, bench.rules).with_columns(moved=yes), on=ON_FIELD, how="left")
+        .join(base.differing(theirs, bench.rules).with_columns(edit=yes), on=ON_FIELD, how="left")
+        .join(base.retyped.with_columns(retyped=yes), on=ON_FIELD, how="left")
+        .join(base.texts(), on=ON_FIELD, how="left")
+        .with_columns(pl.col("moved", "edit", "retyped").fill_null(value=False))
+        .with_columns(base_known=~(untold | pl.col("retyped")))
+        .with_columns(moved=pl.col("moved") | ~pl.col("base_known"), edit=pl.col("edit") | ~pl.col("base_known"))
         .filter("edit")
         .join(edited.select("key", "source_id", "part"), on="key")
     )
     return _decided(bench, told)
-
-
-def _texts(base: pl.DataFrame, fields: tuple[str, ...]) -> pl.DataFrame:
-    spelled = base.select("key", *(pl.col(name).cast(pl.String) for name in fields))
-    return spelled.unpivot(index="key", variable_name="field", value_name="base")
-
-
-def _base(session: Session, bench: Bench, edited: pl.DataFrame) -> pl.DataFrame:
-    """What the mapping made of these records when we last wrote them; only where it is proven.
-
-    It is made again from the source records of earlier chunks, the newest first, by the mapping of their run; the
-    hash of what we wrote tells whether that is it. Where none is (a value map was changed, contents are not kept
-    any more) the record is absent: each field that differs then counts as changed on both sides.
-    """
-    fields = bench.other_fields
-    schema = pl.Schema({"key": pl.String(), **{name: bench.content_schema[name] for name in fields}})
-    found, left = [pl.DataFrame(schema=schema)], edited
-    touches = ledger.touches(bench.place, edited["source_id"])
-    for (chunk_id,), some in (
-        touches.sort("chunk", descending=True).partition_by("chunk", as_dict=True, maintain_order=True).items()
-    ):
-        asked = left.join(some, on="source_id", how="semi")
-        proven = _base_of(session, bench, int(chunk_id), asked) if asked.height else None
-        if proven is not None and proven.height:
-            found.append(proven.select(schema.names()))
-            left = left.join(proven, on="key", how="anti")
-        if not left.height:
-            break
-    return pl.concat(found)
-
-
-def _base_of(session: Session, bench: Bench, chunk_id: int, asked: pl.DataFrame) -> pl.DataFrame | None:
-    chunk = Chunk.objects.get(pk=chunk_id)
-    then = session.bench(chunk.step_id)
-    try:
-        frame = payload.unpack(chunk.payload, purpose=payload.PAYLOAD)
-    except ContentsDropped:
-        return None
-    if not set(then.compiled.source_fields) <= set(frame.columns) or then.content_schema != bench.content_schema:
-        return None
-    mine = frame.filter(pl.col(then.mapping.identity).is_in(asked["source_id"].implode()))
-    mapped = transform(then, mine.unique(then.mapping.identity, keep="last", maintain_order=True))
-    wrote = as_written(then, chunk, mapped)
-    proven = wrote.records.join(asked.select("source_id", "was"), on="source_id").filter(
-        pl.col("hash") == pl.col("was")
-    )
-    return mapped.content_of(proven).select(proven["key"], *bench.other_fields)
 
 
 # --- Who decides ----------------------------------------------------------------------------------------------

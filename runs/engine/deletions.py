@@ -23,6 +23,7 @@ from runs.crash_points import CrashPoint, reached
 from runs.engine.images import fingerprints
 from runs.engine.session import Bench, Session
 from runs.engine.transform import transform
+from runs.engine.wrote import unedited
 from runs.leases import Lease
 from runs.ledger import CONFLICT_COLUMNS, FINDING_COLUMNS, GONE_FROM, UNDONE_COLUMNS, Counts, Verdict
 from runs.models import Chunk, Conflict, Step, TrackedRecord
@@ -278,7 +279,9 @@ def _mirror(
     """The outcomes of records that are in the target, and the conflicts among them."""
     marked = landed.join(fingerprints(bench, before), on="key", how="left")
     absent = marked.filter(pl.col("held").is_null())
-    edited = marked.filter(pl.col("held").is_not_null() & pl.col("held").ne_missing(pl.col("hash")))
+    asked = landed.select("source_id", "key", was="hash")
+    ours = pl.col("key").is_in(unedited(session, bench, asked, before).implode())
+    edited = marked.filter(pl.col("held").is_not_null() & ~ours)
     if chosen.on_conflict == OnConflict.SOURCE:
         edited = edited.clear()
     decided = ledger.conflicts_of(bench.place, edited["source_id"]).filter(

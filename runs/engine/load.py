@@ -23,6 +23,7 @@ from runs.engine.matching import Matches
 from runs.engine.sending import equal_keys, send
 from runs.engine.session import Bench, Session
 from runs.engine.transform import Mapped, transform
+from runs.engine.wrote import as_written
 from runs.leases import Lease
 from runs.ledger import FINDING_COLUMNS, OUTCOME_COLUMNS, Counts
 from runs.models import Chunk
@@ -69,7 +70,7 @@ def bring(session: Session, bench: Bench, lease: Lease, chunk: Chunk, frame: pl.
 
     ``key`` is the idempotency key of this write; where the chunk has it already, an earlier try may have sent it.
     """
-    mapped = conflicts.as_written(bench, chunk, transform(bench, frame))
+    mapped = as_written(bench, chunk, transform(bench, frame))
     refusals = _named(_with_status(bench, mapped.transformed.findings), chunk)
     usable, clashes = _unique_keys(bench, mapped.records)
     deferred = _deferred(bench, mapped)

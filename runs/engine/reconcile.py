@@ -7,11 +7,11 @@ import polars as pl
 from runs import ledger, payload
 from runs.crash_points import CrashPoint, reached
 from runs.engine.comparison import Comparison, compare
-from runs.engine.conflicts import as_written
 from runs.engine.family import GONE, Family, family
 from runs.engine.load import IN_TARGET
 from runs.engine.session import Bench, Session
 from runs.engine.transform import Mapped, transform
+from runs.engine.wrote import as_written
 from runs.evidence.digests import exact_sum, held_hashes, records_digest
 from runs.leases import Lease
 from runs.ledger import FINDING_COLUMNS, Proof, Verdict

@@ -18,12 +18,12 @@ from runs.choices import UNDOABLE, RecordState, RunKind, StepTask
 from runs.crash_points import CrashPoint, reached
 from runs.engine import matching
 from runs.engine.comparison import compare
-from runs.engine.conflicts import as_written
 from runs.engine.deletions import with_new_references, with_successors
 from runs.engine.earlier import Earlier, earlier, left_hashes
 from runs.engine.images import fingerprints
 from runs.engine.session import Bench, Session
 from runs.engine.transform import transform
+from runs.engine.wrote import as_written
 from runs.leases import Lease
 from runs.ledger import FINDING_COLUMNS, Counts, Scope, Verdict
 from runs.models import Chunk, ContentsDropped, Run, Step

@@ -157,7 +157,7 @@ def test_what_we_wrote_is_unknown_once_its_contents_are_gone(
     moving: World, project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Then every field that differs is a question: better asked once too often than overwritten."""
-    monkeypatch.setattr("runs.engine.conflicts._base_of", lambda *_: None)
+    monkeypatch.setattr("runs.engine.wrote._proven", lambda *_: None)
     moving.rows["account"]["A1"]["phone"] = "by hand"
     change(moving, 1, Name="New name")
     drive(services.start_delta(project))
