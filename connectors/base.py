@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from types import TracebackType
-from typing import ClassVar, Self
+from typing import BinaryIO, ClassVar, Self
 
 import polars as pl
 
@@ -155,6 +155,11 @@ class Source(Connector):
         ``ids`` are values of the entity's id field, at most ``MOST_IDS`` at a time; order is not promised."""
         raise NotImplementedError(f"{self.slug} declares no reading by id")  # a caller's bug, not a state
 
+    def content(self, at: str, into: BinaryIO) -> None:
+        """Write the contents that a content reference names by its ``at`` into a seekable file, at its position; only
+        where ``capabilities.contents``. Raises NotFound where they are gone."""
+        raise NotImplementedError(f"{self.slug} declares no contents of files")  # a caller's bug, not a state
+
     def deleted(self, entity: str, *, since: datetime) -> Iterator[Deletion]:
         """Records deleted at or after ``since``; only where ``capabilities.deletes``."""
         raise NotImplementedError(f"{self.slug} declares no deletions")  # a caller's bug, not a state
@@ -182,6 +187,12 @@ class Target(Connector):
         Columns: ``target_id`` (String), ``key`` (String) and then ``fields`` in the target's own types as
         ``write`` takes them. Keys without a row are simply absent; order is not promised.
         """
+
+    def came_along(self, entity: str, target_ids: Sequence[str]) -> frozenset[str]:
+        """Those of the rows that came into being with a row of another entity and go when it goes, so that ``delete``
+        leaves them to it: a file's document, the contact of a person account."""
+        del entity, target_ids
+        return frozenset()
 
     def find(self, entity: str, match: pl.DataFrame, *, key: str) -> pl.DataFrame:
         """The target's rows that agree with a row of ``match`` in all its columns, compared as the target compares;

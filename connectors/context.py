@@ -123,6 +123,22 @@ class FileStore(Protocol):
         """Bytes."""
 
 
+class Contents(Protocol):
+    """The contents of files, where their source keeps them; see ``connectors.contents``."""
+
+    def read(self, at: str, into: BinaryIO) -> None:
+        """Write the contents that are read at ``at`` into a seekable file, at its position. Raises NotFound where they
+        are gone, and other connector errors."""
+
+
+class NoContents:
+    """Of records that have no contents."""
+
+    def read(self, at: str, into: BinaryIO) -> None:
+        del at, into
+        raise SettingsInvalid("The source of these records gives no contents of files; leave the field out.")
+
+
 @dataclass(frozen=True, slots=True)
 class Token:
     """An access token. ``instance_url`` is where the vendor told us to send calls; ``refresh`` is the
@@ -231,6 +247,7 @@ class Context:
     clock: Clock = field(default_factory=SystemClock)
     files: FileStore = field(default_factory=NoFiles)
     journal: Journal = field(default_factory=NoJournal)
+    contents: Contents = field(default_factory=NoContents)
     network: Network = field(default_factory=Network)
 
     def text(self, name: str, default: str = "") -> str:

@@ -6,7 +6,7 @@ its wrapper stamina, lets the sleeping go through ``context.clock``.
 """
 
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import BinaryIO, Final, Protocol
 from urllib.parse import urljoin
@@ -21,6 +21,7 @@ from connectors.context import Clock, Context, KeepAlive, Secret, Transport
 from connectors.errors import (
     AuthenticationFailed,
     BudgetUsedUp,
+    ConnectorError,
     ContractChanged,
     RateLimited,
     SettingsInvalid,
@@ -63,6 +64,14 @@ class Credentials:
 
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     base_url: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """A request's body that is read while it is sent: its ``size`` in bytes, and its pieces, once more at each try."""
+
+    size: int
+    chunks: Callable[[], Iterator[bytes]]
 
 
 class Auth(Protocol):
@@ -137,18 +146,20 @@ class HttpClient:
         headers: Mapping[str, str] | None = None,
         json: object = None,
         form: Mapping[str, str] | None = None,
-        content: bytes | None = None,
+        content: bytes | Stream | None = None,
         repeatable: bool | None = None,
+        accept: Collection[int] = (),
     ) -> Answer:
         """Send one request and read the answer into memory.
 
         ``path`` is below the base URL, or an absolute URL of the same origin. ``repeatable`` says that
         sending twice does no harm; without it a POST or PATCH whose answer is lost is not sent again but
-        raises Unavailable. Raises what ``connectors.answers`` makes of the answer.
+        raises Unavailable. Raises what ``connectors.answers`` makes of the answer, but for the statuses to ``accept``,
+        whose answers the caller reads.
         """
         body = orjson.dumps(json) if json is not None else content
         extra = {"Content-Type": "application/json"} if json is not None else {}
-        draft = _Draft(method.upper(), path, params, {**extra, **(headers or {})}, body, form, repeatable)
+        draft = _Draft(method.upper(), path, params, {**extra, **(headers or {})}, body, form, repeatable, accept)
         return self._persist(draft, lambda: self._authorised(draft, None))
 
     def download(
@@ -198,15 +209,18 @@ class HttpClient:
         """One attempt; a 401 gets the credentials renewed, once."""
         credentials = self._credentials(self._auth.credentials)
         answer = self._exchange(draft, credentials, sink)
-        error = self._dialect.error(answer, self._context.clock.now())
+        error = self._error(draft, answer)
         if isinstance(error, AuthenticationFailed):
             renewed = self._credentials(lambda: self._auth.renewed(credentials) or credentials)
             if renewed is not credentials:
                 answer = self._exchange(draft, renewed, sink)
-                error = self._dialect.error(answer, self._context.clock.now())
+                error = self._error(draft, answer)
         if error is not None:
             raise draft.outcome_unknown(error, answer)
         return answer
+
+    def _error(self, draft: "_Draft", answer: Answer) -> ConnectorError | None:
+        return None if answer.status in draft.accept else self._dialect.error(answer, self._context.clock.now())
 
     def _credentials(self, obtain: Callable[[], Credentials]) -> Credentials:
         credentials = obtain()
@@ -216,10 +230,13 @@ class HttpClient:
 
     def _exchange(self, draft: "_Draft", credentials: Credentials, sink: BinaryIO | None) -> Answer:
         """Send once and read the answer, whatever its status."""
-        request = self._request(draft, credentials)
+        upload = _Upload(draft.content) if isinstance(draft.content, Stream) else None
+        request = self._request(draft, credentials, upload)
         label = f"{request.method} {request.url.path}"
         with self._context.budget.request() as keep_alive, _TransportErrors(self.system, label, self.redact):
             self.calls += 1
+            if upload is not None:
+                upload.keep_alive = keep_alive
             response = self._transport.handle_request(request)
             try:
                 body = self._read(response, sink, label, keep_alive)
@@ -230,15 +247,16 @@ class HttpClient:
         self._observe(answer)
         return answer
 
-    def _request(self, draft: "_Draft", credentials: Credentials) -> Request:
+    def _request(self, draft: "_Draft", credentials: Credentials, upload: "_Upload | None") -> Request:
         base = checked_base_url(credentials.base_url or self._base_url, system=self.system)
         url = httpx.URL(_within(base, draft.path, self.system))
         limits = self._limits
+        length = {"Content-Length": str(upload.stream.size)} if upload is not None else {}
         return Request(
             draft.method,
             url.copy_merge_params(draft.params) if draft.params else url,
-            headers={**self._headers, **draft.headers, **credentials.headers},
-            content=draft.content,
+            headers={**self._headers, **draft.headers, **credentials.headers, **length},
+            content=draft.content if isinstance(draft.content, bytes) else upload,
             data=draft.form,
             extensions={
                 "timeout": {
@@ -295,9 +313,10 @@ class _Draft:
     path: str
     params: Mapping[str, str] | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
-    content: bytes | None = None
+    content: bytes | Stream | None = None
     form: Mapping[str, str] | None = None
     repeatable: bool | None = None
+    accept: Collection[int] = ()
 
     @property
     def is_repeatable(self) -> bool:
@@ -318,6 +337,19 @@ class _Draft:
                 _unknown(answer.system, answer.request, f"answered {answer.status}"), detail=answer.detail
             )
         return error
+
+
+class _Upload:
+    """A stream on its way out, which keeps its place in the budget as it goes."""
+
+    def __init__(self, stream: Stream) -> None:
+        self.stream = stream
+        self.keep_alive: KeepAlive = lambda: None
+
+    def __iter__(self) -> Iterator[bytes]:
+        for piece in self.stream.chunks():
+            self.keep_alive()
+            yield piece
 
 
 def _unknown(system: str, label: str, what: str) -> str:

@@ -130,9 +130,9 @@ class Capabilities:
     rate budget where the vendor publishes no better figure (0 means no limit of its own). ``writers`` is how many
     workers a run has places for where it writes here. ``files`` says
     that it works on files a person uploads, ``filters`` that ``Source.narrow`` is understood,
-    ``reads_ids`` that ``Source.read_ids`` is, ``lists_owners`` that ``owners`` is, ``makes_keys`` that
-    ``Target.make_key`` is. ``bypassed_by`` is the setting in which people name what the system's automation asks for
-    before it stands aside (``Target.bypass``); blank where it cannot be asked to. ``alters`` lists what
+    ``reads_ids`` that ``Source.read_ids`` is, ``lists_owners`` that ``owners`` is, ``contents`` that ``Source.content``
+    is, ``makes_keys`` that ``Target.make_key`` is. ``bypassed_by`` is the setting in which people name what the system's
+    automation asks for before it stands aside (``Target.bypass``); blank where it cannot be asked to. ``alters`` lists what
     the target changes in values by itself; where it ``keeps_references`` no reference can point at nothing.
     """
 
@@ -150,6 +150,7 @@ class Capabilities:
     filters: bool = False
     reads_ids: bool = False
     lists_owners: bool = False
+    contents: bool = False
     asked_by: Asking = Asking.NONE
     finds: bool = False
     lock_codes: frozenset[str] = frozenset()
@@ -179,6 +180,8 @@ class FieldType(StrEnum):
     JSON = "json"
     UUID = "uuid"
     BINARY = "binary"
+    CONTENT = "content"
+    """Contents of a file: frames carry a reference to them (``connectors.contents``), the bytes stay where they are."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from django.db import transaction
 from django.db.models.functions import Now
 
 from connectors.base import Connector, Source, Target
-from connectors.context import LOOPBACK, Clock, Context, FileStore, Journal, Network, Secret, SystemClock
+from connectors.context import LOOPBACK, Clock, Contents, Context, FileStore, Journal, Network, Secret, SystemClock
 from connectors.errors import AuthenticationFailed, ConnectorError, InputInvalid, SettingsInvalid
 from connectors.files import FolderFiles
 from connectors.redaction import Redactor
@@ -180,14 +180,17 @@ def open_source(org: Org, *, clock: Clock | None = None) -> Source:
     return source_class(org.platform)(context_of(org, clock))
 
 
-def open_target(org: Org, *, journal: Journal | None = None, clock: Clock | None = None) -> Target:
+def open_target(
+    org: Org, *, journal: Journal | None = None, clock: Clock | None = None, contents: Contents | None = None
+) -> Target:
     """The org's target connector, to be used as a context manager; raises SettingsInvalid.
 
-    ``journal`` remembers across crashes what its writes began."""
+    ``journal`` remembers across crashes what its writes began, ``contents`` is where contents of files are read."""
     if not org.writes:
         raise SettingsInvalid(f"{org.name} is not a target. Change its role or choose another org.")
     context = context_of(org, clock)
-    return target_class(org.platform)(context if journal is None else replace(context, journal=journal))
+    context = context if journal is None else replace(context, journal=journal)
+    return target_class(org.platform)(context if contents is None else replace(context, contents=contents))
 
 
 def context_of(org: Org, clock: Clock | None = None) -> Context:

@@ -171,7 +171,11 @@ CONVERSIONS: Mapping[tuple[FieldType, FieldType], str] = {
     **{(here, there): PARSED for here in TEXTS for there in (FieldType.DATE, FieldType.DATETIME)},
     **{(here, there): FINE for here in NUMBERS for there in (FieldType.DECIMAL, FieldType.FLOAT)},
     **{(here, FieldType.INTEGER): "fractions are refused" for here in (FieldType.DECIMAL, FieldType.FLOAT)},
-    **{(here, FieldType.TEXT): FINE for here in FieldType if here not in (FieldType.BINARY, FieldType.REFERENCE)},
+    **{
+        (here, FieldType.TEXT): FINE
+        for here in FieldType
+        if here not in (FieldType.BINARY, FieldType.CONTENT, FieldType.REFERENCE)
+    },
     (FieldType.REFERENCE, FieldType.TEXT): "the source's ids arrive as text and lead nowhere",
     (FieldType.DATE, FieldType.DATETIME): FINE,
     (FieldType.DATETIME, FieldType.DATE): "the time of day is lost",

@@ -344,7 +344,7 @@ def _selectable(project: Project, chosen: ProjectObject) -> dict[str, Any]:
 
 
 def _filterable(info: FieldInfo) -> bool:
-    return info.type not in (FieldType.JSON, FieldType.BINARY) and (info.length or 0) <= 255
+    return info.type not in (FieldType.JSON, FieldType.BINARY, FieldType.CONTENT) and (info.length or 0) <= 255
 
 
 def _asked(request: HttpRequest) -> Selection:

@@ -10,13 +10,12 @@ from connectors.errors import ConnectorError
 from connectors.types import EntitySchema
 from orgs import services as orgs
 from orgs.models import Org, OrgStatus
-from projects import discovery, owners, services
+from projects import discovery, files, owners, services
 from projects.differences import Compared, Verdict, compare
 from projects.mapping.compiler import compile_mapping
 from projects.models import Project, ProjectObject
 from projects.owners import Standing
 from projects.services import KeyMissing, ProjectInvalid
-from projects.twins import twin
 
 OWNER = "OwnerId"
 """The field that every org fills by itself where it comes blank; told once for all objects."""
@@ -102,7 +101,7 @@ class Sides:
     def described(self, entity: str) -> tuple[EntitySchema, EntitySchema | None]:
         """The entity and its twin in the target, which may be missing. Raises connector errors."""
         here = discovery.definition(self.project.source, entity, self.source)
-        other = twin(entity, self.there)
+        other = services.twin(entity, self.there)
         return here, discovery.definition(self.project.target, other, self.target) if other is not None else None
 
 
@@ -112,7 +111,8 @@ def fits(sides: Sides, entities: Iterable[str], moved: Iterable[str]) -> Mapping
     found: dict[str, Fit] = {}
     for name in entities:
         here, there = sides.described(name)
-        found[name] = fit_of(compare(here, there), here, there, set(moved), people=people)
+        alike = here if there is None else files.in_terms_of(here, there)
+        found[name] = fit_of(compare(alike, there), here, there, set(moved), people=people)
     return found
 
 

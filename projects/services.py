@@ -11,7 +11,7 @@ from connectors.errors import SettingsInvalid
 from connectors.types import Condition, EntitySchema
 from orgs import services as orgs
 from orgs.models import Customer, Org
-from projects import owners, selections, twins
+from projects import files, owners, selections, twins
 from projects.blueprints.blueprint import Blueprint
 from projects.definitions import schema_to_json
 from projects.mapping import codec, derive, library
@@ -121,7 +121,7 @@ def adopt_like(
     """
     there = tuple(info.name for info in target.entities())
     people = maps_people(source, target)
-    pairs = [(name, twins.twin(name, there)) for name in entities]
+    pairs = [(name, twin(name, there)) for name in entities]
     lacking = [name for name, other in pairs if other is None]
     if lacking:
         raise ProjectInvalid(f"{project.target} has no {' and no '.join(lacking)}; create it there, or leave it out.")
@@ -138,6 +138,11 @@ def adopt_like(
             kept.save(update_fields=["entries", "suggested"])
         chosen = [save_mapping(project, mapping, place) for place, (mapping, _) in enumerate(found)]
     return chosen, [left for _, left in found]
+
+
+def twin(name: str, there: Sequence[str]) -> str | None:
+    """The entity of the target that records of ``name`` become; None where there is none."""
+    return files.twin_of(name, there) or twins.twin(name, there)
 
 
 def maps_people(source: Connector, target: Connector) -> bool:
@@ -192,6 +197,9 @@ def choose_like(
     if not entities:
         raise ProjectInvalid("Choose at least one object to move.")
     _check_no_open_run(project)
+    if files.VERSION in entities:
+        there = {info.name for info in source.entities()} & {info.name for info in target.entities()}
+        entities = files.together(entities, there)
     chosen, _ = adopt_like(project, source, target, entities)
     with transaction.atomic():
         kept = {each.pk for each in chosen}
@@ -259,7 +267,8 @@ def left_behind(
 def _likeness(
     source: EntitySchema, target: EntitySchema, moved: set[str], *, key: str, people: bool
 ) -> tuple[ObjectMapping, Left]:
-    name = source.entity.name
+    name, given = source.entity.name, source
+    source = files.in_terms_of(source, target)
     chosen = external_id(target, key)
     if not chosen:
         raise KeyMissing(
@@ -286,7 +295,7 @@ def _likeness(
             for kind in twins.missing_record_types(source, target)
         ),
     )
-    return like.mapping, Left(name, told)
+    return files.finished(like.mapping, given, moved), Left(name, told)
 
 
 def change_object(chosen: ProjectObject, changed: Sequence[str]) -> None:

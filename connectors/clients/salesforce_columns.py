@@ -11,6 +11,7 @@ from typing import Any, Final
 import orjson
 import polars as pl
 
+from connectors.contents import same
 from connectors.errors import ContractChanged
 from connectors.types import EntitySchema, FieldInfo, FieldType
 from connectors.values import blank_to_null, plain_number
@@ -39,6 +40,13 @@ def typed(frame: pl.DataFrame, schema: EntitySchema, names: Sequence[str]) -> pl
 def wire(frame: pl.DataFrame, schema: EntitySchema, names: Sequence[str]) -> pl.DataFrame:
     """Columns ``names`` of a typed frame in the wire notation, all String."""
     return frame.with_columns(_written(schema.field(name)) for name in names)
+
+
+def differing(info: FieldInfo, one: pl.Expr, other: pl.Expr) -> pl.Expr:
+    """Whether two values of the field in the wire notation differ."""
+    if info.type is FieldType.CONTENT:
+        return ~same(one, other)
+    return comparable(info, one).ne_missing(comparable(info, other))
 
 
 def comparable(info: FieldInfo, text: pl.Expr) -> pl.Expr:

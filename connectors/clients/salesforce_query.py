@@ -19,7 +19,9 @@ import polars as pl
 from connectors.answers import Answer
 from connectors.clients import salesforce_soql as soql
 from connectors.clients.salesforce_errors import BulkUnsupported, PlaceDropped
+from connectors.clients.salesforce_schema import BLOBS, Blob
 from connectors.clients.salesforce_session import SalesforceSession
+from connectors.contents import reference_columns
 from connectors.errors import ContractChanged, NotFound, SettingsInvalid, Unavailable
 from connectors.pagination import Batch, KeysetPagination, MoreFlag, NextLink, batch_from, follow
 from connectors.types import Cursor, EntitySchema, FieldType, Page
@@ -69,6 +71,8 @@ class SalesforceQuery:
         self._schema = schema
         self._entity = schema.entity.name
         self._fields = list(fields)
+        self._blob = BLOBS.get(self._entity)
+        self._columns = _columns(self._fields, self._blob)
         self._where = list(where)
         self._resource = resource
         if self._entity in _ARCHIVING and resource == "query":
@@ -82,13 +86,17 @@ class SalesforceQuery:
 
     def sample(self, size: int) -> pl.DataFrame:
         """A few records, by one REST query whatever the size of the object."""
-        text = soql.select(self._fields, self._entity, self._where)
+        return self.first(size)
+
+    def first(self, size: int, *, order_by: str = "") -> pl.DataFrame:
+        """The first records in an order, by one REST query."""
+        text = soql.select(self._columns, self._entity, self._where, order_by=order_by)
         answer = self._session.query(f"{text} LIMIT {int(size)}", resource=self._resource)
         return self.frame(batch_from(answer, ("records",)))
 
     def frame(self, batch: Batch) -> pl.DataFrame:
         """The records of an answered page in the one notation."""
-        return self._normal(records_to_frame(batch.records, self._fields))
+        return self._normal(records_to_frame(batch.records, self._columns))
 
     def pages(self, cursor: Cursor | None) -> Iterator[Page]:
         """All pages behind ``cursor``."""
@@ -124,7 +132,7 @@ class SalesforceQuery:
     def _linked(self, position: Cursor | None) -> Iterator[Batch]:
         """The pages of one query, those without records left out unless nothing comes after them."""
         beyond = [] if position is None else [soql.condition("Id", ">", str(position["after"]))]
-        text = soql.select(self._fields, self._entity, [*self._where, *beyond], order_by="Id")
+        text = soql.select(self._columns, self._entity, [*self._where, *beyond], order_by="Id")
 
         def fetch(link: Cursor | None) -> Batch:
             if link is None:
@@ -144,7 +152,7 @@ class SalesforceQuery:
     @property
     def is_long(self) -> bool:
         """Whether it would not fit into an address."""
-        return len(soql.select(self._fields, self._entity, self._where)) > LONGEST_QUERY
+        return len(soql.select(self._columns, self._entity, self._where)) > LONGEST_QUERY
 
     def _wants_bulk(self) -> bool:
         # A SELECT of many fields does not fit into an address; Bulk takes it in the body.
@@ -167,7 +175,7 @@ class SalesforceQuery:
         yield from self._finished_job_pages(job)
 
     def _create_job(self) -> Cursor:
-        body = {"operation": self._resource, "query": soql.select(self._fields, self._entity, self._where)}
+        body = {"operation": self._resource, "query": soql.select(self._columns, self._entity, self._where)}
         # Repeatable: a job whose id was lost reads and nothing more, and vanishes by itself.
         answer = self._session.http.send("POST", self._session.path("jobs", "query"), json=body, repeatable=True)
         return {
@@ -252,8 +260,8 @@ class SalesforceQuery:
 
     def _complete(self, frame: pl.DataFrame, answer: Answer) -> pl.DataFrame:
         if not frame.width and answer.header("sforce-numberofrecords") in ("", "0"):
-            return empty_frame(self._fields)
-        missing = [field for field in self._fields if field not in frame.columns]
+            return empty_frame(self._columns)
+        missing = [field for field in self._columns if field not in frame.columns]
         if missing:
             raise ContractChanged(
                 f"The bulk result of {self._entity} lacks the column {missing[0]}.", detail=answer.detail
@@ -263,14 +271,18 @@ class SalesforceQuery:
             raise Unavailable(
                 f"Salesforce announced {announced} records of {self._entity}, but {frame.height} arrived; asking again."
             )
-        return frame.select(self._fields)
+        return frame.select(self._columns)
 
     def _normal(self, frame: pl.DataFrame) -> pl.DataFrame:
-        """The one notation: REST writes +0000 where Bulk writes Z, and 1.0 where Bulk writes 1."""
-        kinds = {name: self._schema.field(name).type for name in self._fields}
+        """The one notation: REST writes +0000 where Bulk writes Z, and 1.0 where Bulk writes 1. Contents are told by
+        reference."""
+        kinds = {name: self._schema.field(name).type for name in self._columns}
         moments = [name for name, kind in kinds.items() if kind is FieldType.DATETIME]
         numbers = [name for name, kind in kinds.items() if kind in _NUMBERS]
-        return frame.with_columns(iso_datetime(pl.col(moments)), plain_number(pl.col(numbers)))
+        frame = frame.with_columns(iso_datetime(pl.col(moments)), plain_number(pl.col(numbers)))
+        if self._blob is not None and self._blob.field in self._fields:
+            frame = frame.with_columns(_reference(self._entity, self._blob).alias(self._blob.field))
+        return frame.select(self._fields)
 
     def _job(self, cursor: Cursor) -> dict[str, Any]:
         path = self._session.path("jobs", "query", str(cursor["job"]), version=str(cursor["version"]))
@@ -278,6 +290,22 @@ class SalesforceQuery:
 
     def _get(self, path: str) -> Answer:
         return self._session.http.get(path)
+
+
+def _columns(fields: Sequence[str], blob: Blob | None) -> list[str]:
+    """What is asked for: in place of contents, what tells of them."""
+    if blob is None or blob.field not in fields:
+        return list(fields)
+    facts = [name for name in ("Id", blob.size, blob.md5) if name]
+    return list(dict.fromkeys([*(name for name in fields if name != blob.field), *facts]))
+
+
+def _reference(entity: str, blob: Blob) -> pl.Expr:
+    return reference_columns(
+        pl.format(f"{entity}/{{}}/{blob.field}", "Id"),
+        size=pl.col(blob.size),
+        md5=pl.col(blob.md5) if blob.md5 else pl.lit(None, pl.String),
+    )
 
 
 def _next_locator(answer: Answer) -> str:

@@ -18,7 +18,7 @@ from connectors.clients.salesforce_results import REFUSAL, landed, rejected, sen
 from connectors.clients.salesforce_schema import SObject
 from connectors.clients.salesforce_sending import stop_for
 from connectors.clients.salesforce_session import SalesforceSession
-from connectors.clients.salesforce_write import Writing, prepared
+from connectors.clients.salesforce_write import Kind, Writing, prepared
 from connectors.errors import ContractChanged
 from connectors.pagination import batch_from
 from connectors.types import Outcome
@@ -29,14 +29,21 @@ _HALTED: Final = "PROCESSING_HALTED"
 _Reason = tuple[str, str, str]
 
 
-def rehearse(session: SalesforceSession, sobject: SObject, frame: pl.DataFrame, *, key: str) -> pl.DataFrame:
+def rehearse(
+    session: SalesforceSession, sobject: SObject, frame: pl.DataFrame, *, key: str, kind: Kind | None = None,
+    instead: Mapping[str, str] | None = None,
+) -> pl.DataFrame:  # fmt: skip
     """A result (``RESULT_SCHEMA``) per row, as ``write`` would give it; a created one has no ``target_id``.
 
-    Values that must be unique are compared with the org and within ``AT_ONCE`` records, not across requests."""
-    writing, clashes, rows = prepared(session, sobject, frame, key)
+    Values that must be unique are compared with the org and within ``AT_ONCE`` records, not across requests. ``kind``
+    is as of ``salesforce_write.write``; ``instead`` are values that are sent in place of all others of a field."""
+    writing, clashes, rows = prepared(session, sobject, frame, key, kind)
     held = writing.held(rows["key"])
     found, rows = writing.sorted_out(rows, held, held["key"].unique(), is_first=True)
-    reasons = _reasons(writing, _requests(writing, rows))
+    stood_in = rows.with_columns(
+        pl.lit(value).alias(name) for name, value in (instead or {}).items() if name in rows.columns
+    )
+    reasons = _reasons(writing, _requests(writing, stood_in))
     told = pl.DataFrame(reasons, schema=dict.fromkeys(REFUSAL, pl.String), orient="row")
     rows = rows.drop(*REFUSAL).hstack(told)
     outcome = pl.when(pl.col("target_id").is_null()).then(pl.lit(Outcome.CREATED)).otherwise(pl.lit(Outcome.UPDATED))

@@ -28,19 +28,40 @@ TYPES: Final[Mapping[str, FieldType]] = {
     "multipicklist": FieldType.MULTIPICKLIST,
     "json": FieldType.JSON,
     "complexvalue": FieldType.JSON,
+    "base64": FieldType.CONTENT,
 }  # every other type is text: id, string, textarea, phone, url, email, combobox, encryptedstring…
 
 # The Bulk API refuses these ("Selecting compound data not supported in Bulk Query"), and nothing is lost:
-# an address or a location is read by its parts, which are fields of their own, and a blob is a file.
+# an address or a location is read by its parts, which are fields of their own, and a blob is read as a file.
 UNREADABLE_TYPES: Final = frozenset({"address", "location", "base64"})
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """The field of an object that holds the contents of a file, and the fields that tell of it. Without an ``md5`` the
+    contents have to be read to be known: they may be changed in place."""
+
+    field: str
+    size: str
+    md5: str = ""
+
+
+BLOBS: Final[Mapping[str, Blob]] = {
+    "ContentVersion": Blob("VersionData", "ContentSize", md5="Checksum"),
+    "Attachment": Blob("Body", "BodyLength"),
+}
+"""Object → its blob. Other objects' blobs (static resources, logs, documents of classic folders) are not read."""
 
 # Helpers of other objects, or not data of the org.
 _SKIPPED_ENDINGS: Final = ("ChangeEvent", "Share", "History", "Feed", "Tag", "__mdt", "__e", "__x", "__b")
-# These answer only to a filter on a parent, or only inside another query.
+# These answer only to a filter on a parent, or only inside another query. (ContentDocumentLink is one of them, and is
+# read document by document.)
 _NOT_ALONE: Final = frozenset(
-    "ActivityHistory AttachedContentDocument CombinedAttachment ContentDocumentLink ContentFolderItem "  # noqa: SIM905
+    "ActivityHistory AttachedContentDocument CombinedAttachment ContentFolderItem "  # noqa: SIM905
     "ContentFolderMember EntityParticle FieldDefinition IdeaComment NoteAndAttachment OpenActivity Vote".split()
 )
+MADE: Final = frozenset({"ContentDocument"})
+"""Objects whose records nobody creates: they come into being with others and are found there."""
 UPDATED_FIELDS: Final = ("SystemModstamp", "LastModifiedDate", "CreatedDate")
 
 
@@ -71,7 +92,7 @@ def list_entities(session: SalesforceSession, *, writable: bool = False) -> tupl
     """The objects that can be read by themselves, or only those of them that also take new records; sorted by name."""
     answer = session.http.get(session.path("sobjects"))
     readable = [entry for entry in batch_from(answer, ("sobjects",)).records if _is_readable(entry)]
-    found = [_listed(entry) for entry in readable if entry.get("createable") or not writable]
+    found = [_listed(entry) for entry in readable if not writable or entry.get("createable") or entry["name"] in MADE]
     return tuple(sorted(found, key=lambda info: info.name))
 
 
@@ -96,7 +117,8 @@ def describe(session: SalesforceSession, entity: str, *, stamp: str = "") -> SOb
             detail=error.detail,
         ) from None
     entries = batch_from(answer, ("fields",)).records
-    fields = tuple(_field(entry) for entry in entries if value_at(entry, ("type",)) not in UNREADABLE_TYPES)
+    blob = BLOBS.get(entity)
+    fields = tuple(_field(entry) for entry in entries if _is_read(entry, blob))
     names = {each.name for each in fields}
     updated = next((name for name in UPDATED_FIELDS if name in names), None)
     info = EntityInfo(str(answer.value("name")), str(answer.value("label")), id_field="Id", updated_field=updated)
@@ -113,6 +135,11 @@ def describe(session: SalesforceSession, entity: str, *, stamp: str = "") -> SOb
         relationships={str(e["name"]): str(e["relationshipName"]) for e in entries if e.get("relationshipName")},
         stamp=answer.header("last-modified"),
     )
+
+
+def _is_read(entry: Mapping[str, Any], blob: Blob | None) -> bool:
+    kind = value_at(entry, ("type",))
+    return kind not in UNREADABLE_TYPES or (kind == "base64" and blob is not None and entry["name"] == blob.field)
 
 
 def _record_types(answer: Mapping[str, Any]) -> tuple[RecordType, ...]:

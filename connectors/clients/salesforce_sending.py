@@ -3,13 +3,15 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
 import polars as pl
 
+from connectors.answers import Answer
 from connectors.clients.salesforce_errors import CODES
 from connectors.clients.salesforce_refusals import Class, refusal, sentence
 from connectors.clients.salesforce_schema import SObject
+from connectors.clients.salesforce_session import SalesforceSession
 from connectors.errors import FatalError, RateLimited
 
 ANSWERS: Final[Mapping[str, type[pl.DataType]]] = {
@@ -81,6 +83,19 @@ class Sending:
 
 def no_answers() -> pl.DataFrame:
     return pl.DataFrame(schema=ANSWERS)
+
+
+def refused_by(session: SalesforceSession, answer: Answer) -> tuple[str, str, str]:
+    """Code, fields (comma separated) and words of the first error in an answer about one record. Raises what
+    ``stop_for`` raises."""
+    body = answer.json()
+    first: Mapping[str, Any] = body[0] if isinstance(body, list) and body and isinstance(body[0], dict) else {}
+    code, said = (
+        str(first.get("errorCode") or "UNKNOWN_EXCEPTION"),
+        session.http.redact(str(first.get("message") or "")),
+    )
+    stop_for(code, said)
+    return code, ",".join(map(str, first.get("fields") or ())), said
 
 
 def stop_for(code: str, said: str) -> None:

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
@@ -23,8 +23,8 @@ from connectors.clients.salesforce_options import options_of
 from connectors.context import Context, Secret
 from connectors.errors import NotFound, SettingsInvalid
 from connectors.http import Auth, HttpClient
-from connectors.pagination import batch_from
-from connectors.types import Identity, JsonScalar, Setting, SettingKind
+from connectors.pagination import Batch, NextLink, batch_from, follow
+from connectors.types import Cursor, Identity, JsonScalar, Setting, SettingKind
 
 SYSTEM: Final = "Salesforce"
 API_VERSION: Final = "66.0"
@@ -109,6 +109,16 @@ class SalesforceSession:
         given = self._auth.credentials()
         token = given.headers["Authorization"].removeprefix("Bearer ")
         return given.base_url or self.base_url, Secret(token)
+
+    def records(self, soql: str) -> Iterator[Mapping[str, Any]]:
+        """All records of a REST query, page by page."""
+
+        def fetch(link: Cursor | None) -> Batch:
+            answer = self.query(soql) if link is None else self.http.get(str(link["link"]))
+            return batch_from(answer, ("records",))
+
+        for batch, _ in follow(NextLink(("nextRecordsUrl",)), fetch):
+            yield from batch.records
 
     def identity(self) -> Identity:
         """Who the org is and what is left of its limits; raises SettingsInvalid for a version it lacks."""

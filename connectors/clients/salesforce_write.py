@@ -7,7 +7,7 @@ anew with half its fields. What stays open after a round (locked, rolled back fo
 in smaller company, sorted by parent.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,7 +16,7 @@ import polars as pl
 from connectors.clients import salesforce_ingest as ingest
 from connectors.clients import salesforce_lookup as lookup
 from connectors.clients.salesforce_carrier import AGAIN_CODES, WAITS, carry, pause
-from connectors.clients.salesforce_columns import comparable, wire
+from connectors.clients.salesforce_columns import differing, wire
 from connectors.clients.salesforce_options import AUDIT_FIELDS
 from connectors.clients.salesforce_refusals import REFUSALS, Class
 from connectors.clients.salesforce_results import (
@@ -40,13 +40,19 @@ _TAKEN: Final = frozenset(
     code for code, found in REFUSALS.items() if found.kind is Class.PRESENT and code != "ENTITY_IS_DELETED"
 )
 
+REOPENED: Final = AGAIN_CODES | _TAKEN
+"""Codes after which a new record is looked for and sent once more."""
 
-def write(session: SalesforceSession, sobject: SObject, frame: pl.DataFrame, *, key: str) -> pl.DataFrame:
-    """A result (``RESULT_SCHEMA``) per row. Raises Unavailable where the fate of some stays unknown.
+
+def write(
+    session: SalesforceSession, sobject: SObject, frame: pl.DataFrame, *, key: str, kind: "Kind | None" = None
+) -> pl.DataFrame:
+    """A result (``RESULT_SCHEMA``) per row. Raises Unavailable where the fate of some stays unknown. ``kind`` makes
+    the steps of a round of objects that are written in a way of their own.
 
     Created is what was not there when this call first looked; unchanged is what did not have to be sent."""
     ingest.settle(session, sobject.schema.entity.name)
-    writing, clashes, rows = prepared(session, sobject, frame, key)
+    writing, clashes, rows = prepared(session, sobject, frame, key, kind)
     settled = [clashes]
     existed = pl.Series(dtype=pl.String)
     for number in range(len(WAITS)):
@@ -63,14 +69,14 @@ def write(session: SalesforceSession, sobject: SObject, frame: pl.DataFrame, *, 
 
 
 def prepared(
-    session: SalesforceSession, sobject: SObject, frame: pl.DataFrame, key: str
+    session: SalesforceSession, sobject: SObject, frame: pl.DataFrame, key: str, kind: "Kind | None" = None
 ) -> "tuple[Writing, pl.DataFrame, pl.DataFrame]":
     """How to write the frame, results of the rows that cannot be, and the others, sorted by parent."""
     fields = _fields(sobject, frame, key)
     rows = wire(frame, sobject.schema, fields).select(pl.col(key).cast(pl.String).alias("key"), *fields)
     rows = rows.with_columns(NOTHING.alias(name) for name in REFUSAL)
     clashes, rows = clashing(sobject, _by_parent(sobject, rows, fields), key)
-    return Writing(session, sobject, key, fields), clashes, rows
+    return (kind or Writing)(session, sobject, key, fields), clashes, rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +92,11 @@ class Writing:
     @property
     def audited(self) -> bool:
         return not AUDIT_FIELDS.isdisjoint(self.names)
+
+    @property
+    def inserts(self) -> bool:
+        """Whether new records are inserted with their unique key, not upserted by it."""
+        return self.audited
 
     def held(self, keys: pl.Series) -> pl.DataFrame:
         """``target_id``, ``key`` and the fields, in the wire notation, of what the org holds under the keys."""
@@ -110,7 +121,7 @@ class Writing:
         # Refused for a value that is taken, and yet nobody has the key: another record has the value.
         taken = ~is_there & pl.col("code").is_in(_TAKEN).fill_null(value=False)
         # An insert whose answer was lost is refused the second time, for the value it brought itself.
-        unsure = pl.col("code").is_null() | (pl.lit(self.audited) & pl.col("code").is_in(_TAKEN))
+        unsure = pl.col("code").is_null() | (pl.lit(self.inserts) & pl.col("code").is_in(_TAKEN))
         ours = pl.lit(not is_first) & unsure
         outcome = pl.when(~ours).then(pl.lit(Outcome.UNCHANGED)).when(pl.col("key").is_in(existed.implode())).then(
             pl.lit(Outcome.UPDATED)
@@ -129,7 +140,7 @@ class Writing:
         """Whether a row carries the field: a known record what differs, a new one all; a blank never where the
         platform knows no blank (it keeps its default)."""
         info = self.sobject.schema.field(name)
-        differs = comparable(info, pl.col(name)).ne_missing(comparable(info, pl.col(f"{name}·held")))
+        differs = differing(info, pl.col(name), pl.col(f"{name}·held"))
         possible = pl.col(name).is_not_null() | pl.lit(name not in self.sobject.mandatory | AUDIT_FIELDS)
         if name in AUDIT_FIELDS:
             return possible & pl.col("target_id").is_null()
@@ -140,7 +151,7 @@ class Writing:
         is_new = rows["target_id"].is_null()
         answers = pl.concat(
             [
-                self._carried(rows.filter(is_new), Operation.INSERT if self.audited else Operation.UPSERT, number),
+                self._carried(rows.filter(is_new), Operation.INSERT if self.inserts else Operation.UPSERT, number),
                 self._carried(rows.filter(~is_new), Operation.UPDATE, number),
             ]
         )
@@ -161,6 +172,9 @@ class Writing:
         )
 
     def _carried(self, rows: pl.DataFrame, operation: Operation, number: int) -> pl.DataFrame:
+        return self.carried(rows, operation, number)
+
+    def carried(self, rows: pl.DataFrame, operation: Operation, number: int) -> pl.DataFrame:
         """Answers by ``key``."""
         by_key = operation.by_key
         ref = "key" if by_key else "target_id"
@@ -175,6 +189,9 @@ class Writing:
         answers = carry(self.session, sending, number=number, refusals=rows["code"]) if rows.height else no_answers()
         named = rows.select("key", pl.col(ref).alias("ref")).join(answers, on="ref")
         return named.select("key", pl.col("target_id").alias("target_id·told"), *REFUSAL)
+
+
+Kind = Callable[[SalesforceSession, SObject, str, list[str]], Writing]
 
 
 def _fields(sobject: SObject, frame: pl.DataFrame, key: str) -> list[str]:

@@ -4,13 +4,17 @@ The one thing to know: sharing rules and field permissions hide records and fiel
 connect as a user with “View All Data” and compare counts.
 """
 
+import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import BinaryIO, Final
 
 import polars as pl
 
 from connectors.base import Source
 from connectors.clients import (
+    salesforce_file_pages,
     salesforce_inventory,
     salesforce_owners,
     salesforce_schema,
@@ -18,12 +22,13 @@ from connectors.clients import (
     salesforce_soql,
 )
 from connectors.clients.salesforce_deletions import deletions
+from connectors.clients.salesforce_file_pages import DOCUMENT, LINK, LINKED_TYPE, VERSION
 from connectors.clients.salesforce_query import PAGE_SIZE, SalesforceQuery
 from connectors.clients.salesforce_schema import SObject
 from connectors.clients.salesforce_session import SETTINGS, SalesforceSession
 from connectors.clients.salesforce_ways import SalesforceWays
 from connectors.context import Context
-from connectors.errors import SettingsInvalid
+from connectors.errors import ContractChanged, SettingsInvalid
 from connectors.types import (
     Capabilities,
     Condition,
@@ -36,6 +41,8 @@ from connectors.types import (
     Owner,
     Page,
 )
+
+_BLOB: Final = re.compile(r"[A-Za-z0-9_]+/[A-Za-z0-9]{15,18}/[A-Za-z0-9_]+")
 
 
 class SalesforceSource(SalesforceWays, Source):
@@ -53,6 +60,7 @@ class SalesforceSource(SalesforceWays, Source):
         filters=True,
         reads_ids=True,
         lists_owners=True,
+        contents=True,
         page_size=PAGE_SIZE,
         concurrency=5,
     )
@@ -78,7 +86,7 @@ class SalesforceSource(SalesforceWays, Source):
 
     def describe_if_changed(self, entity: str, stamp: str) -> tuple[EntitySchema | None, str]:
         described = salesforce_schema.describe_if_changed(self._session, entity, stamp)
-        return (described.schema, described.stamp) if described else (None, stamp)
+        return (_as_source(described).schema, described.stamp) if described else (None, stamp)
 
     def owners(self) -> tuple[Owner, ...]:
         return salesforce_owners.owners(self._session)
@@ -90,7 +98,9 @@ class SalesforceSource(SalesforceWays, Source):
         described = self._sobject(entity)
         self._narrowed[entity] = salesforce_selection.compiled(described, conditions, self._sobject)
 
-    def count(self, entity: str, *, since: datetime | None = None) -> int:
+    def count(self, entity: str, *, since: datetime | None = None) -> int | None:
+        if entity == LINK:
+            return None  # only the links of documents that are named can be counted
         return self._query(entity, ["Id"], since).count()
 
     def read(
@@ -101,17 +111,37 @@ class SalesforceSource(SalesforceWays, Source):
         since: datetime | None = None,
         cursor: Cursor | None = None,
     ) -> Iterator[Page]:
-        yield from self._query(entity, fields, since).pages(cursor)
+        described = self._sobject(entity)
+        if entity == VERSION:
+            where = self._where(entity, since)
+            yield from salesforce_file_pages.version_pages(self._session, described, fields, where, cursor)
+        elif entity == LINK:
+            both, where = (described, self._sobject(DOCUMENT)), self._where(entity, since)
+            yield from salesforce_file_pages.link_pages(self._session, both, fields, where, cursor)
+        else:
+            pages = self._query(entity, fields, since).pages(cursor)
+            yield from salesforce_file_pages.with_checksums(_Contents(self), entity, pages)
 
     def sample(self, entity: str, fields: Sequence[str], *, size: int) -> pl.DataFrame:
-        return self._query(entity, fields, None).sample(size)
+        if entity == LINK:
+            return super().sample(entity, fields, size=size)
+        frame = self._query(entity, fields, None).sample(size)
+        return salesforce_file_pages.weighed_bodies(_Contents(self), entity, frame)
 
     def read_ids(self, entity: str, fields: Sequence[str], ids: Sequence[str]) -> pl.DataFrame:
+        if entity == LINK:
+            return salesforce_file_pages.links_by_id(self._session, self._sobject(entity), fields, ids)
         query = self._query(entity, fields, None, (salesforce_soql.among("Id", list(ids)),))
         if query.is_long and len(ids) > 1:
             half = len(ids) // 2
             return pl.concat([self.read_ids(entity, fields, ids[:half]), self.read_ids(entity, fields, ids[half:])])
-        return pl.concat([page.frame for page in query.rest_pages(None)])
+        found = pl.concat([page.frame for page in query.rest_pages(None)])
+        return salesforce_file_pages.weighed_bodies(_Contents(self), entity, found)
+
+    def content(self, at: str, into: BinaryIO) -> None:
+        if not _BLOB.fullmatch(at):
+            raise ContractChanged(f"“{at[:60]}” is no place where Salesforce keeps contents of a file.")
+        self._session.http.download(self._session.path("sobjects", *at.split("/")), into)
 
     def deleted(self, entity: str, *, since: datetime) -> Iterator[Deletion]:
         yield from deletions(self._session, self._sobject(entity), since)
@@ -122,14 +152,33 @@ class SalesforceSource(SalesforceWays, Source):
     def _query(
         self, entity: str, fields: Sequence[str], since: datetime | None, chosen: Sequence[str] = ()
     ) -> SalesforceQuery:
-        schema = self.describe(entity)
-        where = [*self._narrowed.get(entity, ()), *_changed_since(schema.entity, since), *chosen]
-        return SalesforceQuery(self._session, schema, fields, where)
+        return SalesforceQuery(self._session, self.describe(entity), fields, [*self._where(entity, since), *chosen])
+
+    def _where(self, entity: str, since: datetime | None) -> list[str]:
+        return [*self._narrowed.get(entity, ()), *_changed_since(self.describe(entity).entity, since)]
 
     def _sobject(self, entity: str) -> SObject:
         if entity not in self._described:
-            self._described[entity] = salesforce_schema.describe(self._session, entity)
+            self._described[entity] = _as_source(salesforce_schema.describe(self._session, entity))
         return self._described[entity]
+
+
+@dataclass(frozen=True, slots=True)
+class _Contents:
+    """The ``connectors.context.Contents`` that this source itself gives."""
+
+    source: SalesforceSource
+
+    def read(self, at: str, into: BinaryIO) -> None:
+        self.source.content(at, into)
+
+
+def _as_source(described: SObject) -> SObject:
+    """Links tell what they lead to."""
+    if described.schema.entity.name != LINK:
+        return described
+    schema = described.schema
+    return replace(described, schema=replace(schema, fields=(*schema.fields, LINKED_TYPE)))
 
 
 def _changed_since(info: EntityInfo, since: datetime | None) -> list[str]:

@@ -13,16 +13,12 @@ import polars as pl
 from connectors.base import Target
 from connectors.clients import (
     salesforce_bypass,
-    salesforce_delete,
     salesforce_inventory,
     salesforce_keys,
-    salesforce_lookup,
-    salesforce_match,
     salesforce_owners,
-    salesforce_rehearsal,
     salesforce_schema,
-    salesforce_write,
 )
+from connectors.clients.salesforce_objects import Records, way_of, with_own_fields
 from connectors.clients.salesforce_options import AUDIT_FIELDS, BYPASS, MODIFICATION_FIELDS, WRITING_SETTINGS
 from connectors.clients.salesforce_query import PAGE_SIZE
 from connectors.clients.salesforce_schema import SObject
@@ -92,7 +88,9 @@ class SalesforceTarget(SalesforceWays, Target):
 
     def describe_if_changed(self, entity: str, stamp: str) -> tuple[EntitySchema | None, str]:
         described = salesforce_schema.describe_if_changed(self._session, entity, stamp)
-        return (self._as_target(described), described.stamp) if described else (None, stamp)
+        if described is None:
+            return None, stamp
+        return self._as_target(with_own_fields(described)), described.stamp
 
     def owners(self) -> tuple[Owner, ...]:
         return salesforce_owners.owners(self._session)
@@ -106,40 +104,41 @@ class SalesforceTarget(SalesforceWays, Target):
 
         A blank sets the field blank; where the object knows no blank (a checkbox, an owner) the field is left
         as it is. After any error raised, some records may be written: writing the frame again goes on."""
-        frame_of_results = salesforce_write.write(self._session, self._sobject(entity), frame, key=key)
-        return WriteResult.checked(frame_of_results, frame[key])
+        return WriteResult.checked(self._way(entity).write(frame, key=key), frame[key])
 
     def rehearse(self, entity: str, frame: pl.DataFrame, *, key: str) -> WriteResult:
         """Writes for real, with all automation of the org, in transactions that are bound to fail. A request per
         24 records and one more per refused record: rehearse a sample."""
-        results = salesforce_rehearsal.rehearse(self._session, self._sobject(entity), frame, key=key)
-        return WriteResult.checked(results, frame[key])
+        return WriteResult.checked(self._way(entity).rehearse(frame, key=key), frame[key])
 
     def fetch(self, entity: str, *, key: str, keys: Sequence[str], fields: Sequence[str]) -> pl.DataFrame:
         """References come as ids of 18 characters, moments in UTC, numbers as Decimal with all digits stored."""
-        return salesforce_lookup.find(self._session, self._sobject(entity), key=key, keys=keys, fields=fields)
+        return self._way(entity).fetch(key=key, keys=keys, fields=fields)
+
+    def came_along(self, entity: str, target_ids: Sequence[str]) -> frozenset[str]:
+        """Documents of files come and go with their versions."""
+        return self._way(entity).came_along(target_ids)
 
     def find(self, entity: str, match: pl.DataFrame, *, key: str) -> pl.DataFrame:
         """Among the records the connecting user sees; capitals count as small letters where the field says so."""
-        return salesforce_match.find(self._session, self._sobject(entity), match, key=key)
+        return self._way(entity).find(match, key=key)
 
     def adopt(self, entity: str, frame: pl.DataFrame, *, key: str) -> WriteResult:
         """An update of that one field; automation of the org runs on it."""
-        results = salesforce_match.adopt(self._session, self._sobject(entity), frame, key=key)
-        return WriteResult.checked(results, frame["target_id"])
+        return WriteResult.checked(self._way(entity).adopt(frame, key=key), frame["target_id"])
 
     def count(self, entity: str, *, key: str, prefix: str) -> int | None:
         """Exact among the records the connecting user sees; capitals count as small letters."""
-        return salesforce_lookup.count(self._session, self._sobject(entity), key=key, prefix=prefix)
+        return self._way(entity).count(key=key, prefix=prefix)
 
     def keys(self, entity: str, *, key: str, prefix: str) -> Iterator[pl.Series] | None:
         """Those of the records the connecting user sees."""
-        return salesforce_lookup.keys(self._session, self._sobject(entity), key=key, prefix=prefix)
+        return self._way(entity).keys(key=key, prefix=prefix)
 
     def delete(self, entity: str, target_ids: Sequence[str]) -> WriteResult:
         """Into the org's bin, from where they can be restored for about 15 days."""
-        results = salesforce_delete.delete(self._session, self._sobject(entity), target_ids)
-        return WriteResult.checked(results, pl.Series(list(target_ids), dtype=pl.String))
+        asked = pl.Series(list(target_ids), dtype=pl.String)
+        return WriteResult.checked(self._way(entity).delete(target_ids), asked)
 
     def make_key(self, entity: str) -> tuple[str, ...]:
         """A text field ``Migration_Factory_Id__c``, unique and case sensitive, in one deployment with a permission
@@ -163,8 +162,12 @@ class SalesforceTarget(SalesforceWays, Target):
 
     def _sobject(self, entity: str) -> SObject:
         if entity not in self._described:
-            self._described[entity] = salesforce_schema.describe(self._session, entity)
+            self._described[entity] = with_own_fields(salesforce_schema.describe(self._session, entity))
         return self._described[entity]
+
+    def _way(self, entity: str) -> Records:
+        contents = self.context.contents
+        return way_of(self._session, self._sobject(entity), contents=contents, describe=self._sobject)
 
     def _as_target(self, described: SObject) -> EntitySchema:
         writable = described.createable - (AUDIT_FIELDS - self._session.options.audit_fields)

@@ -7,6 +7,7 @@ from projects.mapping.equality import EqualityRule
 from projects.mapping.problems import MappingInvalid, Problem
 from projects.mapping.specification import (
     Address,
+    Composed,
     Constant,
     Default,
     Field,
@@ -50,6 +51,8 @@ def encode_rule(rule: Rule) -> dict[str, Any]:  # noqa: PLR0911 - one return per
             found = {"rule": "reference", "of": encode_rule(of), "entities": list(entities)}
             policy = {"unresolved": unresolved.value} if unresolved is not None else {}
             return found | ({"by": by} if by else {}) | policy
+        case Composed(fields):
+            return {"rule": "composed", "fields": list(fields)}
         case Address(parts):
             return {"rule": "address", "parts": {name: encode_rule(part) for name, part in parts.items()}}
 
@@ -258,6 +261,13 @@ def _address(data: Json, place: str, depth: int) -> Rule:
     return Address({name: _rule(part, f"{place}.parts.{name}", depth) for name, part in parts.items()})
 
 
+def _composed(data: Json, place: str, _depth: int) -> Rule:
+    fields = _object(data, place, {"fields"}, set())["fields"]
+    if not (isinstance(fields, list) and fields and all(isinstance(name, str) and name for name in fields)):
+        raise _MalformedError(f"{place}.fields must be a list of target fields.")
+    return Composed(tuple(fields))
+
+
 _DECODERS: Mapping[str, Callable[[Json, str, int], Rule]] = {
     "field": _field,
     "constant": _constant,
@@ -267,6 +277,7 @@ _DECODERS: Mapping[str, Callable[[Json, str, int], Rule]] = {
     "mapped": _mapped,
     "reference": _reference,
     "address": _address,
+    "composed": _composed,
 }
 
 

@@ -12,7 +12,7 @@ from projects.mapping.conversion import Conversion, Fault
 from projects.mapping.expressions import Compiled, RuleFault, blank_as_null
 from projects.mapping.findings import ROW, SOURCE_ID, TEXT, VALUE
 from projects.mapping.references import Lookup, ambiguous, left_open, looked_up, unresolved
-from projects.mapping.specification import ObjectMapping, Unresolved
+from projects.mapping.specification import FORETOLD, ObjectMapping, Unresolved
 from projects.mapping.transformed import (
     FINDINGS,
     RECORD_ID,
@@ -49,6 +49,8 @@ class TargetField:
     otherwise: Compiled | None = None
     by: str = ""
     policy: Unresolved = Unresolved.BLANK
+    composed_of: tuple[str, ...] = ()
+    """The target fields whose values, joined, are this one's; ``text`` is then blank."""
 
     @property
     def name(self) -> str:
@@ -258,7 +260,24 @@ class CompiledMapping:
             if target.otherwise is not None:
                 found = found.zip_with(parent.is_not_null(), texts[_otherwise(position)])
             texts = texts.with_columns(parent.alias(_parent(position)), found.alias(_text(position)))
-        return texts
+        return texts.with_columns(self._composed(texts.columns))
+
+    def _composed(self, present: Sequence[str]) -> list[pl.Expr]:
+        """The texts of fields that are composed of others; a parent that is only foretold is named by its source id."""
+        places = {target.name: position for position, target in enumerate(self.fields)}
+
+        def part(name: str) -> pl.Expr:
+            found, parent = pl.col(_text(places[name])), _parent(places[name])
+            if parent not in present:
+                return found
+            named = pl.concat_str(pl.lit(FORETOLD), parent)
+            return pl.when(found.str.starts_with(FORETOLD)).then(named).otherwise(found)
+
+        return [
+            pl.concat_str([part(name) for name in target.composed_of], separator=":").alias(_text(position))
+            for position, target in enumerate(self.fields)
+            if target.composed_of
+        ]
 
     def _leave_open(self, hit: pl.DataFrame, target: TargetField, page: _Page) -> None:
         """Note the records whose parent is not there, and tell what their reference's policy makes of them."""

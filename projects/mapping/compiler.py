@@ -14,6 +14,7 @@ from projects.mapping.expressions import Compiled, RuleFault, Scope, compile_con
 from projects.mapping.problems import MappingInvalid, Problem, RuleInvalid
 from projects.mapping.row_hash import row_hash
 from projects.mapping.specification import (
+    Composed,
     Constant,
     Default,
     Field,
@@ -174,7 +175,9 @@ def _target_fields(job: _Job, first: _First | None) -> list[TargetField]:
     return [target for target in found if target is not None]
 
 
-def _target_field(job: _Job, first: _First | None, rule: FieldRule, info: FieldInfo) -> TargetField | None:
+def _target_field(  # noqa: PLR0911 - one return per kind of rule
+    job: _Job, first: _First | None, rule: FieldRule, info: FieldInfo
+) -> TargetField | None:
     if not info.writable:
         job.report(info.name, "The target computes this field itself; no rule can fill it.")
         return None
@@ -183,6 +186,8 @@ def _target_field(job: _Job, first: _First | None, rule: FieldRule, info: FieldI
     except RuleInvalid as error:
         job.report(info.name, error.message)
         return None
+    if isinstance(rule.rule, Composed):
+        return _composed_field(job, rule.rule, info)
     split = _as_reference(rule.rule, first)
     if split is not None:
         return _reference_field(job, first, info, split)
@@ -198,6 +203,16 @@ def _target_field(job: _Job, first: _First | None, rule: FieldRule, info: FieldI
     if isinstance(rule.rule, Constant) and rule.rule.value:
         _check_constant(job, found)
     return found
+
+
+def _composed_field(job: _Job, rule: Composed, info: FieldInfo) -> TargetField | None:
+    others = {each.target for each in job.mapping.to_target if not isinstance(each.rule, Composed)}
+    for name in rule.fields:
+        if name not in others:
+            job.report(info.name, f"It is composed of {name}, which no rule fills.")
+    if not set(rule.fields) <= others:
+        return None
+    return TargetField(info, Compiled(pl.lit(None, pl.String)), conversion(info), composed_of=rule.fields)
 
 
 def _writes_json(text: Compiled, rule: Rule, first: _First | None) -> bool:

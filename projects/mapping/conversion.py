@@ -407,6 +407,7 @@ _MAKERS: dict[FieldType, Maker] = {
     FieldType.MULTIPICKLIST: _text,
     FieldType.REFERENCE: _text,
     FieldType.UUID: _uuid,
+    FieldType.CONTENT: _text,
     FieldType.JSON: _json,
     FieldType.INTEGER: _integer,
     FieldType.DECIMAL: _decimal,

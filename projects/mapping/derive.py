@@ -11,6 +11,7 @@ from projects.mapping.expressions import template_fields
 from projects.mapping.problems import MappingInvalid, Problem
 from projects.mapping.specification import (
     Address,
+    Composed,
     Constant,
     Default,
     Field,
@@ -24,6 +25,7 @@ from projects.mapping.specification import (
     Template,
 )
 
+_BYTES = frozenset({FieldType.BINARY, FieldType.CONTENT})
 MIRROR_KEY = "source_id"
 """The column of a mirrored table that holds the source's own id."""
 
@@ -49,11 +51,11 @@ def mirror(source: EntitySchema, columns: Mapping[str, str] | None = None) -> Ob
     ``columns`` (source field → column) is what the target's ``mirror_names`` tells of a table that
     exists; without it the names are those a new table gets: lower-cased, and numbered where taken.
     References to exactly one entity become references; those to several stay the source's text, and
-    binary fields are left out, because files move by themselves.
+    binary fields and contents of files are left out.
     """
     identity = source.entity.id_field
     names = mirror_names(source, MIRROR_KEY) if columns is None else columns
-    fields = [info for info in source.fields if info.name != identity and info.type is not FieldType.BINARY]
+    fields = [info for info in source.fields if info.name != identity and info.type not in _BYTES]
     return ObjectMapping(
         source_entity=source.entity.name,
         target_entity=mirror_entity(source.entity.name),
@@ -181,5 +183,5 @@ def _fields_read(rule: Rule) -> frozenset[str]:  # noqa: PLR0911 - one return pe
             return _fields_read(of)
         case Address(parts):
             return frozenset().union(*(_fields_read(part) for part in parts.values()))
-        case Constant():
+        case Constant() | Composed():
             return frozenset()

@@ -8,6 +8,7 @@ import polars as pl
 from lxml import etree
 from lxml import html as lxml_html
 
+from connectors.contents import fingerprint
 from connectors.types import Alteration, FieldInfo, FieldType
 
 
@@ -29,6 +30,7 @@ class EqualityRule(StrEnum):
     RICH = "rich_text"
     BLANK = "blank_is_null"
     JSON = "json_value"
+    CONTENT = "contents"
     OVERWRITTEN = "overwritten"
 
 
@@ -45,6 +47,7 @@ LABELS: Mapping[str, str] = {
     EqualityRule.CHOICES: "as the same choices in another order",
     EqualityRule.RICH: "as the same rich text, spelled another way",
     EqualityRule.JSON: "as the same JSON value",
+    EqualityRule.CONTENT: "as contents of the same size and, where both systems tell one, checksum",
     EqualityRule.OVERWRITTEN: "as what the target itself sets anew at every later write",
 }
 """Rule → how it ends the sentence “the values are equal …”."""
@@ -56,6 +59,7 @@ _BY_TYPE: Mapping[FieldType, tuple[EqualityRule, ...]] = {
     FieldType.DATE: (EqualityRule.DATE,),
     FieldType.MULTIPICKLIST: (EqualityRule.CHOICES,),
     FieldType.JSON: (EqualityRule.JSON,),
+    FieldType.CONTENT: (EqualityRule.CONTENT,),
 }
 _BY_ALTERATION: Mapping[Alteration, tuple[EqualityRule, frozenset[FieldType]]] = {
     Alteration.CUTS_TO_SECONDS: (EqualityRule.SECONDS, frozenset({FieldType.DATETIME})),
@@ -156,4 +160,5 @@ _NORMAL: Mapping[EqualityRule, Callable[[pl.Expr], pl.Expr]] = {
     EqualityRule.CASE: lambda text: text.str.to_lowercase(),
     EqualityRule.CHOICES: lambda text: text.str.split(";").list.sort().list.join(";"),
     EqualityRule.RICH: lambda text: text.map_batches(canonical_html, return_dtype=pl.String),
+    EqualityRule.CONTENT: fingerprint,
 }

@@ -17,6 +17,7 @@ from projects.mapping.specification import (
     ANY_OTHER,
     REFUSED,
     Address,
+    Composed,
     Constant,
     Default,
     Field,
@@ -82,6 +83,8 @@ def compile_rule(rule: Rule, scope: Scope) -> Compiled:  # noqa: PLR0911 - one r
             return _mapped(rule, scope)
         case Address(parts):
             return _address(parts, scope)
+        case Composed():
+            raise RuleInvalid("A composed value stands alone, as the key of the target; it cannot be part of a rule.")
         case Reference():
             raise RuleInvalid(
                 "A reference stands alone or inside a default of a target field; it cannot be part of another rule."

@@ -125,7 +125,20 @@ class Address:
     parts: Mapping[str, "Rule"]
 
 
-Rule: TypeAlias = Field | Constant | Default | Template | Formula | Mapped | Reference | Address
+@dataclass(frozen=True, slots=True)
+class Composed:
+    """The values of other target fields, joined by colons, once their references are found; blank where one is.
+
+    It is the key of records that carry no key of ours and are known by what they connect (a link, a membership).
+    """
+
+    fields: tuple[str, ...]
+
+
+FORETOLD = "~"
+"""What a target id begins with where a dry run only foretells the record; in a key its source id stands for it."""
+
+Rule: TypeAlias = Field | Constant | Default | Template | Formula | Mapped | Reference | Address | Composed
 
 
 @dataclass(frozen=True, slots=True)

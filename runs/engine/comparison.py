@@ -6,13 +6,14 @@ from dataclasses import dataclass
 import orjson
 import polars as pl
 
+from connectors.contents import same
 from projects.mapping.equality import EqualityRule, in_order, normal_text
 
 FLOAT_TOLERANCE = 1e-9
 """Relative: a double survives a round trip as text exactly, but not every target stores doubles."""
 
 MISMATCH_SCHEMA = {"key": pl.String, "field": pl.String, "expected": pl.String, "actual": pl.String, "rule": pl.String}
-_NAMED = (EqualityRule.FLOAT, EqualityRule.JSON)
+_NAMED = (EqualityRule.FLOAT, EqualityRule.JSON, EqualityRule.CONTENT)
 """Rules that name a mismatch; by any other, values that differ are told as not exactly equal."""
 
 Rules = Mapping[str, Sequence[EqualityRule]]
@@ -110,13 +111,13 @@ def _tests(rules: Sequence[EqualityRule]) -> list[tuple[str, Test]]:
     """Each rule by itself, then those of spelling together: a text may differ in capitals and in blanks."""
     rules = in_order(rules)
     alone = [(rule.value, test) for rule in rules if (test := _test(rule)) is not None]
-    spelling = [rule for rule in rules if normal_text(rule)]
+    spelling = [rule for rule in rules if normal_text(rule) and rule not in _TESTS]
     together = [("+".join(spelling), _spelled(spelling))] if len(spelling) > 1 else []
     return alone + together
 
 
 def _test(rule: EqualityRule) -> Test | None:
-    return _spelled([rule]) if normal_text(rule) else _TESTS.get(rule)
+    return _TESTS.get(rule) or (_spelled([rule]) if normal_text(rule) else None)
 
 
 def _spelled(rules: Sequence[EqualityRule]) -> Test:
@@ -185,6 +186,10 @@ def _always(expected: pl.Series, _: pl.Series) -> pl.Series:
     return pl.repeat(value=True, n=len(expected), dtype=pl.Boolean, eager=True)
 
 
+def _same_contents(expected: pl.Series, actual: pl.Series) -> pl.Series:
+    return pl.DataFrame({"a": expected, "b": actual}).select(same(pl.col("a"), pl.col("b"))).to_series()
+
+
 def _never(like: pl.Series) -> pl.Series:
     return pl.repeat(value=False, n=len(like), dtype=pl.Boolean, eager=True)
 
@@ -197,6 +202,7 @@ _TESTS: Mapping[EqualityRule, Test] = {
     EqualityRule.DATE: _same_day,
     EqualityRule.JSON: _same_json,
     EqualityRule.OVERWRITTEN: _always,
+    EqualityRule.CONTENT: _same_contents,
 }
 
 

@@ -78,7 +78,7 @@ def bring(session: Session, bench: Bench, lease: Lease, chunk: Chunk, frame: pl.
     fresh, settled = _split(usable, conflicts.without_kept(bench, known), deferred)
     again, rewritten = chunk.idempotency_key == key, chunk.before is not None
     touched = [fresh, mapped.waiting, _waiting_among(settled, deferred)]
-    before = _before(session, bench, chunk, touched)
+    before = _before(session, bench, chunk, touched, known)
     matches = matching.NOTHING
     if bench.mapping.match:
         matches = matching.match(session, bench, chunk, mapped, _new(fresh, known, before))
@@ -201,15 +201,21 @@ def _settled_fates(settled: pl.DataFrame, deferred: pl.DataFrame) -> pl.DataFram
     )
 
 
-def _before(session: Session, bench: Bench, chunk: Chunk, touched: list[pl.DataFrame]) -> pl.DataFrame:
+def _before(
+    session: Session, bench: Bench, chunk: Chunk, touched: list[pl.DataFrame], known: pl.DataFrame
+) -> pl.DataFrame:
     """The target's rows, as they were before this chunk first wrote, under all keys it may write, now or when
-    it is relinked; fetched on the first call."""
+    it is relinked; fetched on the first call.
+
+    A row that came along with what we wrote of another object was not there before us: it has no image."""
     if chunk.before is not None:
         return payload.unpack(chunk.before, purpose=payload.BEFORE)
     keys = pl.concat([records.select("key") for records in touched])["key"].drop_nulls().unique()
     before = session.target.fetch(bench.entity, key=bench.mapping.key, keys=keys.to_list(), fields=bench.other_fields)
     reached(CrashPoint.LOAD_FETCHED)
-    return before
+    strange = before.filter(~pl.col("target_id").is_in(known["target_id"].drop_nulls().implode()))
+    brought = session.target.came_along(bench.entity, strange["target_id"].to_list()) if strange.height else ()
+    return before.filter(~pl.col("target_id").is_in(list(brought))) if brought else before
 
 
 def _new(fresh: pl.DataFrame, known: pl.DataFrame, before: pl.DataFrame) -> pl.DataFrame:

@@ -80,7 +80,9 @@ def _describe_source(session: Session, chosen: ProjectObject, objects: Sequence[
     if not session.run.project.mirror:
         return schema
     moved = {other.source_entity for other in objects}
-    return EntitySchema(schema.entity, tuple(_within(field, moved) for field in schema.fields))
+    return EntitySchema(
+        schema.entity, tuple(_within(field, moved) for field in schema.fields if field.type is not FieldType.CONTENT)
+    )
 
 
 def _within(field: FieldInfo, moved: set[str]) -> FieldInfo:

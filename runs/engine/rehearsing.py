@@ -69,6 +69,9 @@ class Rehearsing(Target):
     def find(self, entity: str, match: pl.DataFrame, *, key: str) -> pl.DataFrame:
         return self._target.find(entity, match, key=key)
 
+    def came_along(self, entity: str, target_ids: Sequence[str]) -> frozenset[str]:
+        return self._target.came_along(entity, target_ids)
+
     def count(self, entity: str, *, key: str, prefix: str) -> int | None:
         return self._target.count(entity, key=key, prefix=prefix)
 

@@ -1,9 +1,10 @@
 """What one worker holds open while it drives a run: the two connectors, and the compiled mapping of each step."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from functools import cached_property
+from typing import BinaryIO
 
 import polars as pl
 from django.db.models import F
@@ -90,6 +91,16 @@ class Bench:
         return key_prefix(self.mapping)
 
 
+@dataclass(frozen=True, slots=True)
+class SourceContents:
+    """The ``connectors.context.Contents`` of the records that are moved: their source, opened when it is asked."""
+
+    source: Callable[[], Source]
+
+    def read(self, at: str, into: BinaryIO) -> None:
+        self.source().content(at, into)
+
+
 class Session(AbstractContextManager["Session"]):
     """Opened lazily, closed together; counts the requests it caused into the run.
 
@@ -114,7 +125,10 @@ class Session(AbstractContextManager["Session"]):
 
     @cached_property
     def target(self) -> Target:
-        opened = orgs.open_target(self.run.project.target, journal=self.journal, clock=self.clock)
+        contents = SourceContents(lambda: self.source)
+        opened = orgs.open_target(
+            self.run.project.target, journal=self.journal, clock=self.clock, contents=contents
+        )  # fmt: skip
         return self._stack.enter_context(opened)
 
     def bench(self, step_id: int) -> Bench:

@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sandbox.salesforce import (
     collection_calls,
+    files,
     ingest_calls,
     jobs,
     oauth,
@@ -117,12 +118,12 @@ def _data_routes(services: Services) -> list[BaseRoute]:
         ("GET", "/sobjects/{name}/describe", rest.sobject_describe),
         ("GET", "/sobjects/{name}/deleted", rest.deleted),
         ("GET", "/sobjects/{name}/updated", rest.updated),
-        ("POST", "/sobjects/{name}", sobject_writes.create),
+        ("POST", "/sobjects/{name}", files.create),
         ("GET", "/sobjects/{name}/{id}", rest.record),
         ("POST", "/sobjects/{name}/{id}", sobject_writes.create_by_key),
         ("PATCH", "/sobjects/{name}/{id}", sobject_writes.update),
         ("DELETE", "/sobjects/{name}/{id}", sobject_writes.delete),
-        ("GET", "/sobjects/{name}/{key}/{value:path}", sobject_writes.by_key),
+        ("GET", "/sobjects/{name}/{key}/{value:path}", files.by_key),
         ("PATCH", "/sobjects/{name}/{key}/{value:path}", sobject_writes.upsert),
         ("DELETE", "/sobjects/{name}/{key}/{value:path}", sobject_writes.delete_by_key),
         ("POST", "/composite/sobjects", collection_calls.insert),

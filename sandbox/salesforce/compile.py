@@ -98,6 +98,29 @@ def compile_query(query: Query, schema: Schema, *, deleted: bool) -> Plan:
     return _Compiler(query, schema, subject).plan(deleted=deleted)
 
 
+def check_filter(query: Query, schema: Schema) -> None:
+    """Raise ApiError where an object is asked for without the filter it demands."""
+    subject = schema.get(query.entity.path)
+    if subject is None or not subject.needs_filter or _filters(query.where, subject.needs_filter):
+        return
+    named = " or ".join(subject.needs_filter)
+    message = (
+        f"Implementation restriction: {subject.name} requires a filter by a single Id on {named} using the equals "
+        "operator or multiple Id's using the IN operator."
+    )
+    raise complaint(query.text, query.entity.at, "MALFORMED_QUERY", message)
+
+
+def _filters(condition: Condition | None, names: tuple[str, ...]) -> bool:
+    match condition:
+        case Comparison():
+            return condition.field.path in names and condition.operator in ("=", "IN")
+        case Junction():
+            return condition.word == "AND" and any(_filters(part, names) for part in condition.parts)
+        case _:
+            return False
+
+
 def value_sql(subject_field: Field, alias: str) -> str:
     """SQL for a field's value in the row called ``alias``: a column, a roll-up, a formula or null."""
     if subject_field.rollup is not None:

@@ -11,7 +11,7 @@ MASTER_RECORD_TYPE = "012000000000000AAA"
 _SOAP_TYPES = {
     "id": "tns:ID", "reference": "tns:ID", "boolean": "xsd:boolean", "int": "xsd:int", "double": "xsd:double",
     "currency": "xsd:double", "percent": "xsd:double", "date": "xsd:date", "datetime": "xsd:dateTime",
-    "time": "xsd:time", "address": "urn:address",
+    "time": "xsd:time", "address": "urn:address", "base64": "xsd:base64Binary",
 }  # fmt: skip
 
 

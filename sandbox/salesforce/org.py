@@ -43,7 +43,8 @@ class Settings:
     """What control requests may change; switches are 0 or 1.
 
     ``bulk_polls`` is how often a bulk job is seen unfinished; an ingest job stops after ``bulk_hold`` batches and
-    waits until that is -1 again. ``upload_bytes`` is the most one upload may hold. ``app_delay`` is how many token
+    waits until that is -1 again. ``upload_bytes`` is the most one upload may hold, ``file_bytes`` one file.
+    ``app_delay`` is how many token
     requests a new app refuses as not known yet, ``deploy_polls`` how often a deployment is seen unfinished,
     ``failing_tests`` how many Apex tests fail in it. ``connected_apps`` lets connected apps be made, as only older
     orgs do; ``setup_access`` is the administrator's right to make apps at all, ``assign_permissions`` to assign
@@ -58,6 +59,7 @@ class Settings:
     bulk_hold: int = -1
     jobs_page: int = 1_000
     upload_bytes: int = 100_000_000
+    file_bytes: int = 2_147_483_648
     audit_fields: int = 0
     hard_delete: int = 0
     row_locks: int = 0

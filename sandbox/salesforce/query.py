@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 
 from sandbox.salesforce import ids
-from sandbox.salesforce.compile import ROOT, Plan, compile_query
+from sandbox.salesforce.compile import ROOT, Plan, check_filter, compile_query
 from sandbox.salesforce.errors import ApiError
 from sandbox.salesforce.render import json_row
 from sandbox.salesforce.soql import parse
@@ -45,7 +45,9 @@ class Queries:
 
     def run(self, soql: str, *, version: str, resource: str, page: int, deleted: bool) -> bytes:
         """The first page of a query as response JSON; raises ApiError. ``resource`` is query or queryAll."""
-        plan = compile_query(parse(soql), self.store.schema, deleted=deleted)
+        tree = parse(soql)
+        check_filter(tree, self.store.schema)
+        plan = compile_query(tree, self.store.schema, deleted=deleted)
         if plan.count:
             return self._count(plan)
         sql = f"SELECT {json_row(plan, version)} {plan.source}"

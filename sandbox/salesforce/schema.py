@@ -126,6 +126,10 @@ class SObject:
     associate_type: str | None = None
     associate_parent: str | None = None
     record_types: tuple[RecordType, ...] = ()
+    unique_together: tuple[str, ...] = ()
+    """Fields that no two records have alike."""
+    needs_filter: tuple[str, ...] = ()
+    """A query must name one of these with = or IN."""
     by_name: Mapping[str, Field] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

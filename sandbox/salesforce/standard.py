@@ -2,6 +2,7 @@
 
 from sandbox.salesforce import crm_objects as crm
 from sandbox.salesforce import fields as f
+from sandbox.salesforce import file_objects as files
 from sandbox.salesforce import setup_objects as setup
 from sandbox.salesforce.schema import Schema, SObject
 
@@ -17,6 +18,7 @@ _CRM = (
     crm.task,
     crm.event,
 )
+_FILES = (files.content_version, files.content_document, files.content_document_link, files.attachment)
 _SETUP = (
     setup.user,
     setup.organization,
@@ -33,7 +35,7 @@ _SETUP = (
 
 def standard_schema() -> Schema:
     """A new schema of the built-in objects with their share, history and feed companions."""
-    made = [make() for make in (*_CRM, *_SETUP)]
+    made = [make() for make in (*_CRM, *_FILES, *_SETUP)]
     companions = [each for base in made if base.feed for each in companion_objects(base)]
     return Schema([*made, *companions])
 

@@ -392,6 +392,20 @@ class _Saving:
             field = self.subject.field(name)
             if field is not None and field.unique:
                 self.check_unique_field(field)
+        if self.subject.unique_together and self.new.any():
+            self.check_unique_together()
+
+    def check_unique_together(self) -> None:
+        """New records that agree in all of several fields with one that is there, or with one before them."""
+        names = self.subject.unique_together
+        asked = pl.DataFrame({name: self.final[name] for name in names})
+        columns = ", ".join(f'"{name}"' for name in names)
+        sql = f'SELECT {columns} FROM "{self.subject.name}" WHERE "IsDeleted" = 0'  # noqa: S608 - schema names
+        held = pl.DataFrame(self.connection.execute(sql).fetchall(), asked.schema, orient="row")
+        taken = asked.with_row_index().join(held, on=names, how="semi")["index"]
+        again = ~asked.select(pl.struct(names).is_first_distinct()).to_series()
+        bad = pl.Series(range(self.incoming.size)).is_in(taken.implode()) | again
+        self.rows.fail(self.new & bad, "DUPLICATE_VALUE", f"duplicate value found: {' and '.join(names)}")
 
     def check_unique_field(self, field: Field) -> None:
         values = self.final[field.name]
