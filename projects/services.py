@@ -11,7 +11,7 @@ from connectors.errors import SettingsInvalid
 from connectors.types import Condition, EntitySchema
 from orgs import services as orgs
 from orgs.models import Customer, Org
-from projects import files, owners, selections, twins
+from projects import files, owners, persons, selections, twins
 from projects.blueprints.blueprint import Blueprint
 from projects.definitions import schema_to_json
 from projects.mapping import codec, derive, library
@@ -295,7 +295,8 @@ def _likeness(
             for kind in twins.missing_record_types(source, target)
         ),
     )
-    return files.finished(like.mapping, given, moved), Left(name, told)
+    mapping = files.finished(like.mapping, given, moved)
+    return persons.finished(mapping, source, target, keys=EXTERNAL_IDS), Left(name, told)
 
 
 def change_object(chosen: ProjectObject, changed: Sequence[str]) -> None:

@@ -1,12 +1,12 @@
-"""How records of an object are written, found and deleted: as ever, or in the way of the objects of files.
+"""How records of an object are written, found and deleted: as ever, or in the way of files and of persons.
 
-``Records`` is the usual way. Files have three objects that are not written like others: versions carry contents
-(``Files``), documents come into being with their first version (``Documents``), and links carry no key of ours
-(``Links``).
+``Records`` is the usual way. Contacts of person accounts come with their account (``Contacts``). Files have
+three objects that are not written like others: versions carry contents (``Files``), documents come into being with
+their first version (``Documents``), and links carry no key of ours (``Links``).
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Final
 
@@ -18,6 +18,7 @@ from connectors.clients import (
     salesforce_file_pages,
     salesforce_lookup,
     salesforce_match,
+    salesforce_persons,
     salesforce_rehearsal,
     salesforce_write,
 )
@@ -25,11 +26,13 @@ from connectors.clients import salesforce_soql as soql
 from connectors.clients.salesforce_columns import long_ids, typed, wire
 from connectors.clients.salesforce_file_pages import DOCUMENT, LINK, VERSION
 from connectors.clients.salesforce_file_writing import FIELD, documents_of, file_writing
+from connectors.clients.salesforce_persons import AccountWriting, ContactWriting, knows_persons, persons_among
 from connectors.clients.salesforce_refusals import sentence
 from connectors.clients.salesforce_results import NOTHING, landed
 from connectors.clients.salesforce_schema import SObject
 from connectors.clients.salesforce_sending import refused_by
 from connectors.clients.salesforce_session import SalesforceSession
+from connectors.clients.salesforce_write import Kind, Writing
 from connectors.context import Contents
 from connectors.errors import SettingsInvalid
 from connectors.types import RESULT_SCHEMA, FieldInfo, FieldType, Outcome
@@ -54,16 +57,17 @@ class Records:
 
     session: SalesforceSession
     sobject: SObject
+    kind: Kind = Writing
 
     @property
     def entity(self) -> str:
         return self.sobject.schema.entity.name
 
     def write(self, frame: pl.DataFrame, *, key: str) -> pl.DataFrame:
-        return salesforce_write.write(self.session, self.sobject, frame, key=key)
+        return salesforce_write.write(self.session, self.sobject, frame, key=key, kind=self.kind)
 
     def rehearse(self, frame: pl.DataFrame, *, key: str) -> pl.DataFrame:
-        return salesforce_rehearsal.rehearse(self.session, self.sobject, frame, key=key)
+        return salesforce_rehearsal.rehearse(self.session, self.sobject, frame, key=key, kind=self.kind)
 
     def fetch(self, *, key: str, keys: Sequence[str], fields: Sequence[str]) -> pl.DataFrame:
         return salesforce_lookup.find(self.session, self.sobject, key=key, keys=keys, fields=fields)
@@ -89,21 +93,30 @@ class Records:
 
 
 @dataclass(frozen=True, slots=True)
+class Contacts(Records):
+    """Contacts of an org with person accounts: those of persons come and go with their account."""
+
+    def came_along(self, target_ids: Sequence[str]) -> frozenset[str]:
+        return persons_among(self.session, target_ids)
+
+    def delete(self, target_ids: Sequence[str]) -> pl.DataFrame:
+        ids = pl.DataFrame({"key": pl.Series(target_ids, dtype=pl.String).unique(maintain_order=True)})
+        ids = ids.with_columns(long_ids(ids["key"]).alias("target_id"))
+        persons = pl.col("target_id").is_in(list(persons_among(self.session, ids["target_id"].to_list())))
+        others = salesforce_delete.delete(self.session, self.sobject, ids.filter(~persons)["key"].to_list())
+        return pl.concat([landed(ids.filter(persons), pl.lit(Outcome.UNCHANGED)), others])
+
+
+@dataclass(frozen=True, slots=True)
 class Files(Records):
-    """Versions of files; ``contents`` is where their bytes are read."""
+    """Versions of files, and the object of their documents."""
 
-    contents: Contents
-    documents: SObject
-
-    def write(self, frame: pl.DataFrame, *, key: str) -> pl.DataFrame:
-        kind = partial(file_writing, contents=self.contents)
-        return salesforce_write.write(self.session, self.sobject, frame, key=key, kind=kind)
+    documents: SObject = field(kw_only=True)
 
     def rehearse(self, frame: pl.DataFrame, *, key: str) -> pl.DataFrame:
         """With a few bytes in place of the contents, each version as a file by itself."""
-        kind = partial(file_writing, contents=self.contents)
         return salesforce_rehearsal.rehearse(
-            self.session, self.sobject, frame, key=key, kind=kind, instead={FIELD: REHEARSED}
+            self.session, self.sobject, frame, key=key, kind=self.kind, instead={FIELD: REHEARSED}
         )
 
     def delete(self, target_ids: Sequence[str]) -> pl.DataFrame:
@@ -158,7 +171,7 @@ class Documents(Records):
     """Documents of files: found by what the keys of their versions begin with, never created. ``version_keys`` are the
     fields of versions that may carry our key."""
 
-    version_keys: tuple[str, ...]
+    version_keys: tuple[str, ...] = field(kw_only=True)
 
     def write(self, frame: pl.DataFrame, *, key: str) -> pl.DataFrame:
         """Nothing is sent: what a document is, its versions made it."""
@@ -396,12 +409,16 @@ def way_of(session: SalesforceSession, sobject: SObject, *, contents: Contents, 
     """How records of the object are written, found and deleted. ``describe`` gives the objects it depends on."""
     match sobject.schema.entity.name:
         case salesforce_file_pages.VERSION:
-            return Files(session, sobject, contents, describe(DOCUMENT))
+            return Files(session, sobject, partial(file_writing, contents=contents), documents=describe(DOCUMENT))
         case salesforce_file_pages.DOCUMENT:
             fields = describe(VERSION).schema.fields
             keys = tuple(info.name for info in fields if info.external_id and info.unique)
-            return Documents(session, sobject, keys)
+            return Documents(session, sobject, version_keys=keys)
         case salesforce_file_pages.LINK:
             return Links(session, sobject)
+        case salesforce_persons.ACCOUNT if knows_persons(sobject):
+            return Records(session, sobject, AccountWriting)
+        case salesforce_persons.CONTACT if knows_persons(sobject):
+            return Contacts(session, sobject, ContactWriting)
         case _:
             return Records(session, sobject)

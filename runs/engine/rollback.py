@@ -147,7 +147,7 @@ def undo(session: Session, lease: Lease) -> None:
     records = payload.unpack(chunk.payload, purpose=payload.PAYLOAD)
     past = earlier(session, records)
     now = _now(session, past, lease, chunk, records)
-    judged = _judge(past, records, now)
+    judged = _judge(past, records, now, _along(session, past.bench, now)["key"])
     leases.renew(lease)
     taken = past.adopted.join(judged.to_restore, on="key", how="semi")
     # An earlier try may have let go of them already, and a write under their keys would make new ones.
@@ -206,6 +206,7 @@ def prove(session: Session, lease: Lease) -> None:
     keeping = undone.join(taken, on="key", how="semi").join(now, on="key", how="semi")
     if taken.height:
         now = pl.concat([now.join(taken, on="key", how="anti"), matching.read_back(session, bench, taken, past.fields)])
+    restored = restored.join(_along(session, bench, now), on="key", how="anti") if restored.height else restored
     references = {use.field for use in bench.compiled.references} if past.deleted else set()
     compared = [name for name in past.fields if name not in references]
     found = compare(restored, now, fields=compared, rules=past.rules)
@@ -214,6 +215,13 @@ def prove(session: Session, lease: Lease) -> None:
     verdict = Verdict(undone.height, found.fields, len(found.missing), wrong)
     reached(CrashPoint.PROVEN)
     ledger.verified(lease, place, verdict, _unproven(undone, left, keeping, found.mismatches))
+
+
+def _along(session: Session, bench: Bench, now: pl.DataFrame) -> pl.DataFrame:
+    """Those of the rows that another record brings along: they are restored, and proven, with it. Their own images were
+    taken when it had been written already."""
+    brought = session.target.came_along(bench.entity, now["target_id"].to_list())
+    return now.filter(pl.col("target_id").is_in(list(brought)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,8 +245,9 @@ def _now(session: Session, past: Earlier, lease: Lease, chunk: Chunk, records: p
     return now
 
 
-def _judge(past: Earlier, records: pl.DataFrame, now: pl.DataFrame) -> _Judged:
-    """Only what the target still holds as we wrote it may be touched."""
+def _judge(past: Earlier, records: pl.DataFrame, now: pl.DataFrame, along: pl.Series) -> _Judged:
+    """Only what the target still holds as we wrote it may be touched. The keys ``along`` are of rows that another record
+    brings: whether people changed them is judged with that."""
     code, trouble = past.trouble
     if code:
         refused = _outcome(records, RecordState.CONFLICT, code=code, reason=pl.lit(trouble), count="conflicts")
@@ -246,7 +255,11 @@ def _judge(past: Earlier, records: pl.DataFrame, now: pl.DataFrame) -> _Judged:
     marked = records.join(fingerprints(past.bench, now), on="key", how="left")
     mine = marked.filter(~pl.col("later"))
     there = pl.col("held").is_not_null()
-    as_written = ~there if past.deleted else (pl.col("held") == pl.col("hash")).fill_null(value=False)
+    as_written = (
+        ~there
+        if past.deleted
+        else ((pl.col("held") == pl.col("hash")).fill_null(value=False) | pl.col("key").is_in(along.implode()))
+    )
     ours = mine.filter(as_written).drop("held")
     edited = mine.filter(~as_written & there).drop("held")
     gone = mine.filter(~as_written & ~there).drop("held")

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from sandbox.salesforce import records
+from sandbox.salesforce import person_accounts, records
 from sandbox.salesforce.automation import Assignment
 from sandbox.salesforce.bad import BadRecord
 from sandbox.salesforce.definitions import Definitions
@@ -116,6 +116,8 @@ class Control:
                 setattr(settings, name, int(str(value)))
         if "audit_fields" in changes:
             self.definitions.apply()  # they may be written now, or no longer
+        if settings.person_accounts:
+            person_accounts.enable(self.definitions)
         return asdict(settings)
 
     def expire_tokens(self, _: Request, __: bytes) -> object:

@@ -50,7 +50,7 @@ class Definitions:
             raise ValueError(f"{name or '(no fullName)'} is no standard object here, and a custom one ends in __c")
         subject = base or custom_object(node, name, self.whole)
         added = [field_of(each, each.text("fullName")) for each in node.all("fields")]
-        self._put(subject.with_fields(added))
+        self.put(subject.with_fields(added))
         self._add_record_types(subject.name, node.all("recordTypes"))
         for each in node.all("validationRules"):
             self._add_rule(subject.name, each)
@@ -125,7 +125,7 @@ class Definitions:
             for key, (developer, label, active, default) in zip(keys, given, strict=True)
         ]
         every = (*subject.record_types, *made)
-        self._put(replace(subject.with_fields([_record_type_field(every)]), record_types=every))
+        self.put(replace(subject.with_fields([_record_type_field(every)]), record_types=every))
 
     def _subject(self, name: str) -> SObject:
         found = self.whole.get(name)
@@ -133,7 +133,8 @@ class Definitions:
             raise ValueError(f"there is no object {name}")
         return found
 
-    def _put(self, subject: SObject) -> None:
+    def put(self, subject: SObject) -> None:
+        """Add an object, or put it in place of the one of its name."""
         self.whole = finished(self.whole.changed(subject))
         self.apply()
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from sandbox.salesforce import lookups
+from sandbox.salesforce import lookups, person_accounts
 from sandbox.salesforce.convert import ID, normalised
 from sandbox.salesforce.rows import Outcome, Rows
 from sandbox.salesforce.schema import Field, SObject
@@ -67,6 +67,11 @@ class Deleter:
 
     def remove(self, connection: Connection, subject: SObject, record_ids: pl.Series, *, hard: bool) -> None:
         """The records, their details with them, and look-ups to them emptied."""
+        if person_accounts.is_enabled(subject):
+            contact = self.writer.store.schema.require("Contact")
+            persons = pl.Series(person_accounts.contacts_of(connection, record_ids.to_list()), dtype=pl.String)
+            if len(persons):
+                self.remove(connection, contact, persons, hard=hard)
         for child, field in self.writer.store.schema.children(subject.name):
             if not field.stored or child.prefix is None:
                 continue

@@ -44,7 +44,7 @@ class Settings:
 
     ``bulk_polls`` is how often a bulk job is seen unfinished; an ingest job stops after ``bulk_hold`` batches and
     waits until that is -1 again. ``upload_bytes`` is the most one upload may hold, ``file_bytes`` one file.
-    ``app_delay`` is how many token
+    ``person_accounts`` cannot be taken back once it is 1. ``app_delay`` is how many token
     requests a new app refuses as not known yet, ``deploy_polls`` how often a deployment is seen unfinished,
     ``failing_tests`` how many Apex tests fail in it. ``connected_apps`` lets connected apps be made, as only older
     orgs do; ``setup_access`` is the administrator's right to make apps at all, ``assign_permissions`` to assign
@@ -63,6 +63,7 @@ class Settings:
     audit_fields: int = 0
     hard_delete: int = 0
     row_locks: int = 0
+    person_accounts: int = 0
     app_delay: int = 0
     deploy_polls: int = 1
     failing_tests: int = 0

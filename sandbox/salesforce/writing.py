@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from sandbox.salesforce import checks, ids, lookups
+from sandbox.salesforce import checks, ids, lookups, person_accounts
 from sandbox.salesforce.automation import Automation, Rule
 from sandbox.salesforce.checks import each_row
 from sandbox.salesforce.convert import ID, converted, normalised
@@ -121,6 +121,7 @@ class _Saving:
         self.check_references()
         self.check_values()
         self.complete()
+        self.check_persons()
         self.check_required()
         self.check_owner()
         self.check_rules()
@@ -297,7 +298,7 @@ class _Saving:
             if field is not None:
                 self.final[name] = self.completed(field)
         if self.subject.field("LastName") and (self.new.any() or {"FirstName", "LastName"} & set(self.given)):
-            self.final["Name"] = self.full_names()
+            self.final["Name"] = self.full_names().fill_null(self.company_names())
 
     def needed(self, field: Field) -> bool:
         asked_by_rules = any(field.name in each.formula.fields for each in self.rules())
@@ -321,6 +322,13 @@ class _Saving:
             given = given & ~(self.new & values.is_null())
         return values.cast(kind).zip_with(given, base)
 
+    def company_names(self) -> pl.Series:
+        """The names of records that are no persons, as they will be."""
+        if "Name" in self.final:
+            return self.final["Name"]
+        known = self.ids.set(self.new, None)
+        return lookups.fetched(self.connection, self.subject, known, ["Name"])["Name"]
+
     def full_names(self) -> pl.Series:
         parts: list[pl.Series] = []
         for name in ("FirstName", "LastName"):
@@ -328,6 +336,33 @@ class _Saving:
             parts.append(self.final.get(name, stored))
         whole = pl.select(pl.concat_str(parts, separator=" ", ignore_nulls=True)).to_series()
         return whole.set(whole == "", None)
+
+    def check_persons(self) -> None:
+        """Person accounts take no company's fields, companies no person's; a person's contact changes with it only."""
+        if self.subject.name == "Contact" and self.subject.field("IsPersonAccount"):
+            state = lookups.fetched(self.connection, self.subject, self.ids, ["IsPersonAccount"])
+            owners = self.final.get("AccountId", self.empty())
+            account = self.writer.store.schema.require("Account")
+            person = lookups.fetched(self.connection, account, owners, ["IsPersonAccount"])["IsPersonAccount"] == 1
+            said = "The contact of a person account cannot be written by itself"
+            bad = (state["IsPersonAccount"] == 1) | (person & self.new)
+            self.rows.fail(bad.fill_null(value=False), "INVALID_PERSON_ACCOUNT_OPERATION", said)
+        if not person_accounts.is_enabled(self.subject):
+            return
+        person = self.persons()
+        for name, given in self.given.items():
+            not_of_persons, not_of_companies = person_accounts.odd_names(self.subject, name)
+            bad = given & ((person & not_of_persons) | (~person & not_of_companies))
+            said = f"Account: bad field names on insert/update call: {name}"
+            self.rows.fail(bad, "INVALID_FIELD_FOR_INSERT_UPDATE", said, (name,))
+
+    def persons(self) -> pl.Series:
+        """Rows of person accounts, as they will be."""
+        types = self.final.get("RecordTypeId")
+        if types is None:
+            known = lookups.fetched(self.connection, self.subject, self.ids, ["RecordTypeId"])
+            types = known["RecordTypeId"]
+        return person_accounts.persons(self.subject, types)
 
     def check_required(self) -> None:
         lacking: dict[str, pl.Series] = {}
@@ -457,6 +492,9 @@ class _Saving:
             names = [name for name in self.final if name in self.given or name == "Name"]
             frame = pl.DataFrame({**{name: self.final[name] for name in names}, ROW_ID: self.ids}).filter(known)
             update_rows(self.connection, self.subject, frame, user)
+        if person_accounts.is_enabled(self.subject):
+            mine = self.ids.filter(self.persons() & self.rows.good).to_list()
+            person_accounts.follow(self.connection, self.writer.store, self.writer.org, mine)
 
     def outcome(self) -> Outcome:
         known = self.ids.set(self.new & ~self.rows.good, None).fill_null("").to_list()

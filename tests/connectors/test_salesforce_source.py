@@ -324,7 +324,7 @@ def test_entities_leave_out_what_cannot_be_read_by_itself() -> None:
     def listed(name: str, **more: object) -> dict[str, object]:
         return {"name": name, "label": name, "queryable": True, "replicateable": True, **more}
 
-    names = ("Contact", "Account", "AccountHistory", "AccountShare", "X__ChangeEvent", "X__mdt", "ContentDocumentLink")
+    names = ("Contact", "Account", "AccountHistory", "AccountShare", "X__ChangeEvent", "X__mdt", "Vote")
     entries = [*map(listed, names), listed("Hidden", deprecatedAndHidden=True), listed("Mute", queryable=False),
                listed("Static", replicateable=False)]  # fmt: skip
     source, _ = source_of(answer({"sobjects": entries}))
