@@ -130,10 +130,11 @@ class Capabilities:
     rate budget where the vendor publishes no better figure (0 means no limit of its own). ``writers`` is how many
     workers a run has places for where it writes here. ``files`` says
     that it works on files a person uploads, ``filters`` that ``Source.narrow`` is understood,
-    ``reads_ids`` that ``Source.read_ids`` is, ``lists_owners`` that ``owners`` is, ``contents`` that ``Source.content``
-    is, ``makes_keys`` that ``Target.make_key`` is. ``bypassed_by`` is the setting in which people name what the system's
-    automation asks for before it stands aside (``Target.bypass``); blank where it cannot be asked to. ``alters`` lists what
-    the target changes in values by itself; where it ``keeps_references`` no reference can point at nothing.
+    ``reads_ids`` that ``Source.read_ids`` is, ``lists_owners`` that ``owners`` is, ``contents`` that
+    ``Source.content`` is, ``makes_keys`` that ``Target.make_key`` is. ``bypassed_by`` is the setting in which people
+    name what the system's automation asks for before it stands aside (``Target.bypass``); blank where it cannot be
+    asked to. ``alters`` lists what the target changes in values by itself; where it ``keeps_references`` no reference
+    can point at nothing.
     """
 
     reads: bool = False

@@ -146,7 +146,7 @@ class SalesforceQuery:
     @property
     def address(self) -> str:
         """Path and query string that ask for the first page."""
-        text = soql.select(self._fields, self._entity, self._where)
+        text = soql.select(self._columns, self._entity, self._where)
         return f"{self._session.path(self._resource)}?q={quote(text)}"
 
     @property

@@ -246,8 +246,8 @@ def _now(session: Session, past: Earlier, lease: Lease, chunk: Chunk, records: p
 
 
 def _judge(past: Earlier, records: pl.DataFrame, now: pl.DataFrame, along: pl.Series) -> _Judged:
-    """Only what the target still holds as we wrote it may be touched. The keys ``along`` are of rows that another record
-    brings: whether people changed them is judged with that."""
+    """Only what the target still holds as we wrote it may be touched. The keys ``along`` are of rows that another
+    record brings: whether people changed them is judged with that."""
     code, trouble = past.trouble
     if code:
         refused = _outcome(records, RecordState.CONFLICT, code=code, reason=pl.lit(trouble), count="conflicts")
