@@ -12,7 +12,7 @@ import polars as pl
 from django.conf import settings
 
 from connectors.errors import ConnectorError
-from connectors.types import Cursor, Page
+from connectors.types import Cursor, FieldType, Page
 from projects.definitions import schema_from_json
 from runs import ledger
 from runs.crash_points import CrashPoint, reached
@@ -60,10 +60,13 @@ def pages(
     """What the step reads from its source after ``cursor``, a chunk's worth at a time, each with the latest change
     in it. No more is joined than ``most`` records, where told."""
     bench = session.bench(step.pk)
-    updated = schema_from_json(step.source_schema).entity.updated_field
+    schema = schema_from_json(step.source_schema)
+    updated = schema.entity.updated_field
     fields = dict.fromkeys([*bench.compiled.source_fields, *([updated] if updated else [])])
     found = session.source.read(bench.mapping.source_entity, list(fields), since=step.since, cursor=cursor)
-    fill = settings.MF_CHUNK_RECORDS
+    # Each record with contents may take as long as a chunk of others: the source's page is a chunk then.
+    carries = any(info.type is FieldType.CONTENT and info.name in fields for info in schema.fields)
+    fill = 1 if carries else settings.MF_CHUNK_RECORDS
     for page in joined(found, fill=fill if most is None else min(fill, most)):
         reached(CrashPoint.EXTRACT_READ)
         yield page, _latest(page.frame, updated)
