@@ -41,7 +41,8 @@ _KEY_TEXTS: Mapping[str, tuple[str, int | None]] = {
 
 _TABLES = """
 SELECT c.oid, c.relname, obj_description(c.oid, 'pg_class'),
-       (SELECT count(*) > 0 FROM pg_catalog.pg_trigger g WHERE g.tgrelid = c.oid AND g.tgtype & 3 = 3)
+       (SELECT count(*) > 0 FROM pg_catalog.pg_trigger g WHERE g.tgrelid = c.oid AND g.tgtype & 3 = 3),
+       c.relhasrules
   FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
  WHERE n.nspname = %(schema)s AND c.relkind IN ('r', 'p') AND NOT c.relispartition
    AND (%(name)s::text IS NULL OR c.relname = %(name)s)
@@ -165,12 +166,14 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table. ``before_triggers``: something may change or drop a row before it is written."""
+    """A table. ``before_triggers``: something may change or drop a row before it is written; ``rewritten``: rules
+    may make other statements of those that write to it."""
 
     schema: str
     name: str
     comment: str
     before_triggers: bool
+    rewritten: bool
     columns: tuple[Column, ...]
     rules: tuple[Rule, ...]
 
@@ -211,8 +214,8 @@ def read_tables(cursor: Cursor, schema: str, name: str | None = None) -> tuple[T
         target = (space, parent) if parent else None
         rules[oid].append(Rule(rule, RuleKind(kind), tuple(names), target, tuple(parent_names), expression, primary))
     return tuple(
-        Table(schema, relname, comment or "", triggers, tuple(columns[oid]), tuple(rules[oid]))
-        for oid, relname, comment, triggers in heads
+        Table(schema, relname, comment or "", triggers, rewritten, tuple(columns[oid]), tuple(rules[oid]))
+        for oid, relname, comment, triggers, rewritten in heads
     )
 
 

@@ -15,6 +15,7 @@ from connectors.clients.postgresql import Connection, Cursor
 from connectors.clients.postgresql_catalog import Column, Rule, RuleKind, Table
 from connectors.clients.postgresql_errors import blames_record
 from connectors.clients.postgresql_isolate import Cause, Refusal, isolate, rejected
+from connectors.clients.postgresql_read import query_frame
 from connectors.clients.postgresql_stage import ROW, Stage, fill, raw, without
 from connectors.types import RESULT_SCHEMA, Outcome
 
@@ -233,15 +234,25 @@ class _Write:
             return pl.DataFrame(schema=_ANSWER)
         key = self._merge.key
         returning = self._merge.returning(sql.SQL("{}::text").format(sql.Identifier("t", key.name)))
-        rows = self._execute(self._merge.insert(), items, returning)
         if not key.is_text:
+            self._execute(self._merge.insert(), items, returning)
             # Such a key may come back spelled otherwise than it went in; the database knows which is which.
             found = self._matches(items)
             return found.select("row", "target_id", outcome=pl.lit(str(Outcome.CREATED)))
-        created = pl.DataFrame(rows, schema={"key": pl.String, "target_id": pl.String}, orient="row")
+        created = self._returned(self._merge.insert(), items, returning, names=("key", "target_id"))
         numbered = pl.DataFrame({"key": self._keys}).with_row_index("row").with_columns(pl.col("row").cast(pl.Int64))
         joined = created.join(numbered, on="key", how="inner")
         return joined.select("row", "target_id", outcome=pl.lit(str(Outcome.CREATED)))
+
+    def _returned(
+        self, statement: sql.Composed, items: Sequence[int], ending: sql.Composed, *, names: Sequence[str]
+    ) -> pl.DataFrame:
+        """What the statement returns of these rows, as text under these names: by COPY, which makes no objects of
+        Python's, but is refused for a table with rules."""
+        if self._merge.table.rewritten:
+            rows = self._execute(statement, items, ending)
+            return pl.DataFrame(rows, schema=dict.fromkeys(names, pl.String), orient="row")
+        return query_frame(self._cursor, statement + self._only(items) + ending, names)
 
     def _execute(
         self, statement: sql.Composed, items: Sequence[int], ending: sql.Composable = _NO_MORE

@@ -15,24 +15,30 @@ def row_hash(rows: pl.DataFrame) -> pl.Series:
 
     ``rows`` is ``Transformed.rows``; ``RECORD_ID`` and ``RECORD_PART`` say whose content it is and do not
     count. The same content gives the same digits whatever the order of columns, the process, the machine
-    and the version of Polars: the values are spelled by rules of this module and hashed by XXH3-128,
+    and the version of Polars: the values are spelled by rules of this module and hashed by XXH3,
     whose values are fixed since xxHash 0.8.0 (https://github.com/Cyan4973/xxHash). Null and empty text
-    differ, and no two rows spell the same text: the lengths of all texts go first.
+    differ. Each field is hashed twice with seeds of its own and the sums are hashed together, which makes
+    no long text of every row.
     """
-    names = sorted(set(rows.columns) - _NOT_CONTENT)
-    texts = [pl.col(name) for name in names if isinstance(rows.schema[name], pl.String)]
-    lengths = [text.str.len_bytes().cast(pl.String).fill_null("~") for text in texts]
-    others = [_spelled(name, dtype) for name in names if not isinstance(dtype := rows.schema[name], pl.String)]
-    seed = _schema_seed(rows, names)
-    spelled = pl.concat_str([*lengths, *others, *texts] or [pl.lit("")], separator=",", ignore_nulls=True)
-    hashed = spelled.nchash.xxh3_128(seed=seed, return_binary=True, byte_order="big")  # type: ignore[attr-defined]
-    return rows.select(hashed.bin.encode("hex").alias("row_hash")).to_series()
+    types = {name: dtype for name, dtype in rows.schema.items() if name not in _NOT_CONTENT}
+    seeds = {name: _seeds(name, dtype) for name, dtype in types.items()}
+    spelled = rows.select(_spelled(name, dtype) for name, dtype in types.items())
+    sums = [sum((_hashed(name, two[lane]) for name, two in seeds.items()), pl.lit(0, pl.UInt64)) for lane in (0, 1)]
+    both = pl.concat_str([each.cast(pl.String) for each in sums], separator=",")
+    hashed = both.nchash.xxh3_128(seed=0, return_binary=True, byte_order="big")  # type: ignore[attr-defined]
+    return spelled.select(hashed.bin.encode("hex").alias("row_hash")).to_series()
 
 
-def _schema_seed(rows: pl.DataFrame, names: list[str]) -> int:
-    """64 bits of the fields' names and types, so that 1 as a number and 1 as a text differ."""
-    described = "\x00".join(f"{name}\x00{_type_name(rows.schema[name])}" for name in names)
-    return int.from_bytes(hashlib.blake2b(described.encode(), digest_size=8).digest(), "big")
+def _hashed(name: str, seed: int) -> pl.Expr:
+    """64 bits; null is the seed itself."""
+    hashed: pl.Expr = pl.col(name).nchash.xxh3_64(seed=seed)  # type: ignore[attr-defined]
+    return hashed.fill_null(pl.lit(seed, pl.UInt64))
+
+
+def _seeds(name: str, dtype: pl.DataType) -> tuple[int, int]:
+    """Of the field's name and type, so that 1 as a number and 1 as a text differ, and values in two fields."""
+    digest = hashlib.blake2b(f"{name}\x00{_type_name(dtype)}".encode(), digest_size=16).digest()
+    return int.from_bytes(digest[:8], "big"), int.from_bytes(digest[8:], "big")
 
 
 def _type_name(dtype: pl.DataType) -> str:
@@ -53,10 +59,12 @@ def _type_name(dtype: pl.DataType) -> str:
 
 def _spelled(name: str, dtype: pl.DataType) -> pl.Expr:
     column = pl.col(name)
+    if isinstance(dtype, pl.String):
+        return column
     if isinstance(dtype, pl.Float64):
         column = column.reinterpret(dtype=pl.Int64)
     elif isinstance(dtype, pl.Boolean):
         column = column.cast(pl.Int8)
     else:
         column = column.to_physical()
-    return column.cast(pl.String).fill_null("~")
+    return column.cast(pl.String)
