@@ -227,6 +227,11 @@ class Target(Connector):
     def delete(self, entity: str, target_ids: Sequence[str]) -> WriteResult:
         """Delete by target id; the result's ``key`` is the target id. A row already gone is ``unchanged``."""
 
+    def changed_by_others(self, entity: str, target_ids: Sequence[str], *, since: datetime) -> pl.Series:
+        """Those of the rows (target ids) that a person other than the user we are changed last, after ``since``
+        (aware), in whichever field; only where ``capabilities.tells_editors``. Rows that are gone are none."""
+        raise NotImplementedError(f"{self.slug} does not tell who changed a row")  # a caller's bug, not a state
+
     def rehearse(self, entity: str, frame: pl.DataFrame, *, key: str) -> WriteResult:
         """What ``write`` would answer, found by writing and taking back; only where
         ``capabilities.rehearses``."""

@@ -131,10 +131,10 @@ class Capabilities:
     workers a run has places for where it writes here. ``files`` says
     that it works on files a person uploads, ``filters`` that ``Source.narrow`` is understood,
     ``reads_ids`` that ``Source.read_ids`` is, ``lists_owners`` that ``owners`` is, ``contents`` that
-    ``Source.content`` is, ``makes_keys`` that ``Target.make_key`` is. ``bypassed_by`` is the setting in which people
-    name what the system's automation asks for before it stands aside (``Target.bypass``); blank where it cannot be
-    asked to. ``alters`` lists what the target changes in values by itself; where it ``keeps_references`` no reference
-    can point at nothing.
+    ``Source.content`` is, ``makes_keys`` that ``Target.make_key`` is, ``tells_editors`` that
+    ``Target.changed_by_others`` is. ``bypassed_by`` is the setting in which people name what the system's automation
+    asks for before it stands aside (``Target.bypass``); blank where it cannot be asked to. ``alters`` lists what the
+    target changes in values by itself; where it ``keeps_references`` no reference can point at nothing.
     """
 
     reads: bool = False
@@ -144,6 +144,7 @@ class Capabilities:
     deletes: bool = False
     creates_schema: bool = False
     makes_keys: bool = False
+    tells_editors: bool = False
     bypassed_by: str = ""
     rehearses: bool = False
     transactional: bool = False

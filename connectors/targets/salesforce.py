@@ -7,12 +7,14 @@ Docs: https://developer.salesforce.com/docs/apis
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from datetime import datetime
 
 import polars as pl
 
 from connectors.base import Target
 from connectors.clients import (
     salesforce_bypass,
+    salesforce_editors,
     salesforce_inventory,
     salesforce_keys,
     salesforce_owners,
@@ -50,6 +52,7 @@ class SalesforceTarget(SalesforceWays, Target):
         writes=True,
         counts=True,
         makes_keys=True,
+        tells_editors=True,
         bypassed_by=BYPASS,
         rehearses=True,
         asked_by=Asking.BOTH,
@@ -156,6 +159,10 @@ class SalesforceTarget(SalesforceWays, Target):
     def prepare_bypass(self, name: str) -> tuple[str, ...]:
         """One deployment, of the custom permission where the org has none of that name and of the permission set."""
         return salesforce_bypass.prepare(self._session, name)
+
+    def changed_by_others(self, entity: str, target_ids: Sequence[str], *, since: datetime) -> pl.Series:
+        """By who changed a record last; automation that runs without a person is nobody."""
+        return salesforce_editors.changed(self._session, self._sobject(entity), target_ids, since=since)
 
     def close(self) -> None:
         self._session.close()

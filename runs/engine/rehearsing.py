@@ -7,6 +7,7 @@ target was not asked.
 """
 
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from typing import Final
 
 import polars as pl
@@ -77,6 +78,9 @@ class Rehearsing(Target):
 
     def keys(self, entity: str, *, key: str, prefix: str) -> Iterator[pl.Series] | None:
         return self._target.keys(entity, key=key, prefix=prefix)
+
+    def changed_by_others(self, entity: str, target_ids: Sequence[str], *, since: datetime) -> pl.Series:
+        return self._target.changed_by_others(entity, target_ids, since=since)
 
     # Changing does not -----------------------------------------------------------------------------------
     def begin(self, bench: Bench, *, most: int | None) -> None:

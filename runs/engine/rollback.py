@@ -7,7 +7,7 @@ left alone and listed as a conflict with both values; what somebody deleted sinc
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import polars as pl
 from django.db import transaction
@@ -33,6 +33,10 @@ LATER_RUN = "A later run wrote the record again; roll that run back first."
 EDITED = "Somebody changed the record in the target since; it is left as it is."
 BACK_ALREADY = "The record was deleted by our run, and somebody created it again since; it is left as it is."
 NO_PARENT = "A record that it refers to is not in the target (yet)."
+ADDED_TO = (
+    "Somebody else changed the record in the target since, in fields that we did not write; it is not deleted with "
+    "that work."
+)
 GONE = "Somebody deleted the record in the target since."
 NO_FINDINGS = pl.DataFrame(schema=dict.fromkeys(FINDING_COLUMNS, pl.String))
 
@@ -148,6 +152,7 @@ def undo(session: Session, lease: Lease) -> None:
     past = earlier(session, records)
     now = _now(session, past, lease, chunk, records)
     judged = _judge(past, records, now, _along(session, past.bench, now)["key"])
+    judged = _spared(session, past, judged)
     leases.renew(lease)
     taken = past.adopted.join(judged.to_restore, on="key", how="semi")
     # An earlier try may have let go of them already, and a write under their keys would make new ones.
@@ -287,6 +292,31 @@ def _judge(past: Earlier, records: pl.DataFrame, now: pl.DataFrame, along: pl.Se
                 _outcome(gone, RecordState.SKIPPED, code="gone", reason=pl.lit(GONE), count="skipped", gone=True),
             ]
         ),
+    )
+
+
+def _spared(session: Session, past: Earlier, judged: _Judged) -> _Judged:
+    """Without created records that somebody else has changed since in fields we did not write: deleting them would
+    take that work along."""
+    if past.deleted or not judged.to_delete.height or not session.target.capabilities.tells_editors:
+        return judged
+    since = Chunk.objects.get(pk=judged.to_delete["writers"][0][0]).intended_at
+    if since is None:
+        return judged
+    ids = judged.to_delete["target_id"].to_list()
+    others = session.target.changed_by_others(past.bench.entity, ids, since=since)
+    theirs = pl.col("target_id").is_in(others.implode())
+    spared = _outcome(
+        judged.to_delete.filter(theirs),
+        RecordState.CONFLICT,
+        code="edited",
+        reason=pl.lit(ADDED_TO),
+        count="conflicts",
+    )
+    return replace(
+        judged,
+        to_delete=judged.to_delete.filter(~theirs),
+        untouchable=pl.concat([judged.untouchable, spared]),
     )
 
 
