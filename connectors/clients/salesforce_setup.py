@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from connectors.auth import JwtGrant, TokenEndpoint, bearer
+from connectors.clients import salesforce_soql as soql
 from connectors.clients.salesforce_app import (
     AppKind,
     AppPlan,
@@ -102,6 +103,8 @@ class _Site(AbstractContextManager["_Site"]):
         user = self._rest.get("/services/oauth2/userinfo").object()
         username, user_id = str(user.get("preferred_username")), str(user.get("user_id"))
         self._tell("Looking for what an earlier try left behind")
+        # A permission set that somebody has cannot be removed, and the app with it stays: one deployment, all or none.
+        self._take_away_assignments()
         self._metadata.deploy(removal_package(self._plan))
         self._tell("Making the permission set")
         made = self._metadata.deploy(permission_set_package(self._plan))
@@ -118,12 +121,20 @@ class _Site(AbstractContextManager["_Site"]):
 
     def _permission_set_id(self) -> str:
         name = self._plan.permission_set
-        query = f"SELECT Id FROM PermissionSet WHERE Name = '{name}'"  # noqa: S608 - SOQL, our own name
+        query = soql.select(["Id"], "PermissionSet", [soql.condition("Name", "=", name)])
         answer = self._rest.get(f"/services/data/v{VERSION}/query", params={"q": query})
         found = batch_from(answer, ("records",)).records
         if not found:
             raise SettingsInvalid(f"The permission set {name} was made, but the user cannot see it. {MANUAL}")
         return str(found[0]["Id"])
+
+    def _take_away_assignments(self) -> None:
+        wanted = soql.condition("PermissionSet.Name", "=", self._plan.permission_set)
+        query = soql.select(["Id"], "PermissionSetAssignment", [wanted])
+        answer = self._rest.get(f"/services/data/v{VERSION}/query", params={"q": query})
+        for row in batch_from(answer, ("records",)).records:
+            path = f"/services/data/v{VERSION}/sobjects/PermissionSetAssignment/{row['Id']}"
+            self._rest.send("DELETE", path, repeatable=True)
 
     def _assign(self, user_id: str, permission_set_id: str) -> None:
         body = {"AssigneeId": user_id, "PermissionSetId": permission_set_id}
@@ -146,6 +157,7 @@ class _Site(AbstractContextManager["_Site"]):
 
     def _is_removed(self) -> bool:
         try:
+            self._take_away_assignments()
             return self._metadata.deploy(removal_package(self._plan)).succeeded
         except ConnectorError:
             return False

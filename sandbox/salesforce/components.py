@@ -104,6 +104,9 @@ class Components:
 
     def remove(self, kind: str, name: str) -> None:
         """Raises ComponentRefused where there is no such component. An app takes its satellites along."""
+        if kind == PERMISSION_SET and self.grants.is_assigned(name):
+            message = f"This permission set is assigned to users, so it cannot be deleted: {name}"
+            raise ComponentRefused("DELETE_FAILED", message)
         content = self._held.pop((kind, name), None)
         if content is None:
             raise ComponentRefused("INVALID_CROSS_REFERENCE_KEY", f"No {kind} named: {name} found")

@@ -88,6 +88,10 @@ class Grants:
             code = "INSUFFICIENT_ACCESS_ON_CROSS_REFERENCE_ENTITY"
             raise ApiError(400, code, "insufficient access rights on cross-reference id")
 
+    def is_assigned(self, name: str) -> bool:
+        """Whether the user has the permission set now."""
+        return name in self._assigned()
+
     def _assigned(self) -> list[str]:
         with self.definitions.store.read() as connection:
             rows = connection.execute(_ASSIGNED, (self.definitions.org.user_id,)).fetchall()
