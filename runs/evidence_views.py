@@ -13,7 +13,6 @@ from django.views.decorators.http import require_GET
 
 from projects.pages import crumb, page
 from runs.evidence import document, wording
-from runs.evidence.pdf import as_pdf
 from runs.evidence.workbook import write_workbook
 from runs.models import Run
 from runs.views import may_view, note, run_of
@@ -86,6 +85,9 @@ def _xlsx(run: Run) -> HttpResponseBase:
 
 
 def _pdf(run: Run) -> HttpResponseBase:
+    # Imported here: fpdf2 and its font tools take a fifth of every process's start, and workers never set a page.
+    from runs.evidence.pdf import as_pdf  # noqa: PLC0415
+
     return HttpResponse(as_pdf(run))
 
 

@@ -15,7 +15,6 @@ from xml.sax.saxutils import escape
 
 import requests
 from defusedxml.ElementTree import ParseError, fromstring
-from simple_salesforce.metadata import SfdcMetadataApi
 
 from connectors.answers import Answer, Dialect
 from connectors.clients.salesforce_errors import CODES
@@ -133,6 +132,9 @@ class Metadata:
         for scheme in ("http://", "https://"):
             self._carrier.mount(scheme, _Adapter(self._http))
         url = f"{base_url}/services/Soap/m/{METADATA_VERSION}/"
+        # Imported here: it brings a SOAP stack that takes half a second, and only a set-up deploys.
+        from simple_salesforce.metadata import SfdcMetadataApi  # noqa: PLC0415
+
         self._api = SfdcMetadataApi(self._carrier, session.reveal(), base_url, url, {}, METADATA_VERSION)
 
     def close(self) -> None:
