@@ -259,6 +259,12 @@ class Target(Connector):
         change. Raises connector errors; nothing half made is left."""
         raise NotImplementedError(f"{self.slug} has no bypass")  # a caller's bug, not a state
 
+    def imagine(self, wanted: Sequence[tuple[EntitySchema, str]]) -> tuple[str, ...]:
+        """Take these entities, each with its key, to be there as ``ensure_entity`` would leave them, and return what it
+        would return. From then on this connector describes, fetches and rehearses them so; nothing is changed in the
+        system, and nothing stays. Only where ``capabilities.imagines``."""
+        raise NotImplementedError(f"{self.slug} imagines nothing")  # a caller's bug, not a state
+
     def ensure_entity(self, schema: EntitySchema, *, key: str) -> tuple[str, ...]:
         """Create the entity or its missing fields; returns one sentence per change made. Only where
         ``capabilities.creates_schema``."""

@@ -132,7 +132,8 @@ class Capabilities:
     that it works on files a person uploads, ``filters`` that ``Source.narrow`` is understood,
     ``reads_ids`` that ``Source.read_ids`` is, ``lists_owners`` that ``owners`` is, ``contents`` that
     ``Source.content`` is, ``makes_keys`` that ``Target.make_key`` is, ``tells_editors`` that
-    ``Target.changed_by_others`` is. ``bypassed_by`` is the setting in which people name what the system's automation
+    ``Target.changed_by_others`` is, ``imagines`` that
+    ``Target.imagine`` is. ``bypassed_by`` is the setting in which people name what the system's automation
     asks for before it stands aside (``Target.bypass``); blank where it cannot be asked to. ``alters`` lists what the
     target changes in values by itself; where it ``keeps_references`` no reference can point at nothing.
     """
@@ -147,6 +148,7 @@ class Capabilities:
     tells_editors: bool = False
     bypassed_by: str = ""
     rehearses: bool = False
+    imagines: bool = False
     transactional: bool = False
     files: bool = False
     filters: bool = False

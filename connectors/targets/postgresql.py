@@ -7,6 +7,7 @@ Docs: https://www.postgresql.org/docs/current/
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 
 import polars as pl
 from psycopg import sql
@@ -16,6 +17,7 @@ from connectors.clients.postgresql import Address, Connection, array_text
 from connectors.clients.postgresql_catalog import Column, Table, entity_info, entity_schema, read_tables
 from connectors.clients.postgresql_delete import delete_rows
 from connectors.clients.postgresql_errors import LOCK_CODES
+from connectors.clients.postgresql_imagined import Imagined, imagine, standing_in
 from connectors.clients.postgresql_match import find_rows, give_keys
 from connectors.clients.postgresql_merge import LOOK_UP, LOOK_UPS, Merge, constant, merge_frame
 from connectors.clients.postgresql_mirror import ensure_table, known_columns, mirror_names, table_name
@@ -78,6 +80,7 @@ class PostgresqlTarget(Target):
         writes=True,
         creates_schema=True,
         rehearses=True,
+        imagines=True,
         transactional=True,
         asked_by=Asking.KEY_LOOKUP,
         finds=True,
@@ -89,6 +92,7 @@ class PostgresqlTarget(Target):
         super().__init__(context)
         self._open: Session | None = None
         self._tables: dict[str, Table] = {}
+        self._imagined: dict[str, Imagined] = {}
 
     def check(self) -> Identity:
         """Signs in, and looks for the schema, the rights a write needs and the tenant."""
@@ -121,7 +125,10 @@ class PostgresqlTarget(Target):
     def describe(self, entity: str) -> EntitySchema:
         self._tables.pop(entity, None)
         with self._session.connected() as connection:
-            table, info = self._table(connection, entity)
+            imagined = self._imagination(entity)
+            table, info = (imagined.table, entity_info(imagined.table)) if imagined else self._table(connection, entity)
+            if info is None:
+                raise _no_key(entity, self._session)
         return entity_schema(table, info, [column.name for column, _ in self._constants(table)])
 
     def write(self, entity: str, frame: pl.DataFrame, *, key: str) -> WriteResult:
@@ -132,25 +139,47 @@ class PostgresqlTarget(Target):
     def rehearse(self, entity: str, frame: pl.DataFrame, *, key: str) -> WriteResult:
         """Runs the very statements of ``write`` and rolls back. The ids of created records are those the
         rehearsal saw; sequences do not roll back and have moved on, nothing else has."""
-        return self._merge(entity, frame, key=key, keep=False)
+        imagined = self._imagination(entity)
+        if imagined is None or frame.is_empty():
+            return self._merge(entity, frame, key=key, keep=False)
+        keys = frame[key].cast(pl.String)
+        with (
+            self._session.connected() as connection,
+            self._standing_in(connection, imagined, key, keys.drop_nulls().to_list()) as table,
+        ):
+            merge = self._plan(table, frame.columns, key)
+            connection.execute(merge.stage.create())
+            answers = merge_frame(connection, merge, frame)
+        return WriteResult.checked(answers, frame[key])
 
     def fetch(self, entity: str, *, key: str, keys: Sequence[str], fields: Sequence[str]) -> pl.DataFrame:
         """JSON comes as the database's own canonical text, a reference as the text of the id, a moment in UTC
         to the microsecond, a numeric as Decimal."""
         with self._session.connected() as connection:
+            if imagined := self._imagination(entity):
+                with self._standing_in(connection, imagined, key, keys) as table:
+                    return self._fetched(connection, table, key, keys, fields)
             table, _ = self._table(connection, entity)
-            column, *wanted = self._columns(table, [key, *fields])
-            reach = self._reach(table)
-            indexed = table.is_key([key, *(name.name for name, _ in self._constants(table))])
-            rows, most = (_one_by_one, LOOK_UPS) if indexed else (_among, KEYS_AT_ONCE)
-            with connection.transaction():
-                if indexed:
-                    connection.execute(LOOK_UP)
-                portions = (rows(table, column, part, reach) for part in _portions(keys, most))
-                return read_rows(connection.cursor(), table, key=column, rows=portions, fields=wanted)
+            return self._fetched(connection, table, key, keys, fields)
+
+    def _fetched(
+        self, connection: Connection, table: Table, key: str, keys: Sequence[str], fields: Sequence[str]
+    ) -> pl.DataFrame:
+        column, *wanted = self._columns(table, [key, *fields])
+        reach = self._reach(table)
+        indexed = table.is_key([key, *(name.name for name, _ in self._constants(table))])
+        rows, most = (_one_by_one, LOOK_UPS) if indexed else (_among, KEYS_AT_ONCE)
+        with connection.transaction():
+            if indexed:
+                connection.execute(LOOK_UP)
+            portions = (rows(table, column, part, reach) for part in _portions(keys, most))
+            return read_rows(connection.cursor(), table, key=column, rows=portions, fields=wanted)
 
     def find(self, entity: str, match: pl.DataFrame, *, key: str) -> pl.DataFrame:
         """The database compares, by the collations of its columns; other tenants' rows are out of reach."""
+        imagined = self._imagination(entity)
+        if imagined and not (imagined.real and all(map(imagined.real.column, match.columns))):
+            return pl.DataFrame(schema={**match.schema, "target_id": pl.String, "key": pl.String})
         with self._session.connected() as connection:
             table, _ = self._table(connection, entity)
             stage = Stage(table, tuple(self._columns(table, match.columns)))
@@ -206,6 +235,28 @@ class PostgresqlTarget(Target):
         self._tables.clear()
         with self._session.connected() as connection:
             return ensure_table(connection, self._schema, schema, key)
+
+    def imagine(self, wanted: Sequence[tuple[EntitySchema, str]]) -> tuple[str, ...]:
+        """Tables and columns that are missing are made in a transaction that is rolled back; what is tried out in them
+        is so in temporary tables. Foreign keys of such tables are not tried."""
+        self._tables.clear()
+        with self._session.connected() as connection:
+            self._imagined, told = imagine(connection, self._schema, wanted)
+        return told
+
+    def _imagination(self, entity: str) -> Imagined | None:
+        return self._imagined.get(entity) or self._imagined.get(table_name(entity))
+
+    def _standing_in(
+        self, connection: Connection, imagined: Imagined, key: str, keys: Sequence[str]
+    ) -> AbstractContextManager[Table]:
+        column = imagined.real.column(key) if imagined.real else None
+        if column is None:
+            return standing_in(connection, imagined, rows=None)
+        asked = sql.SQL("{} AND t.{} = ANY({})").format(
+            self._reach(imagined.table), sql.Identifier(key), _array(column, pl.Series(keys, dtype=pl.String))
+        )
+        return standing_in(connection, imagined, rows=asked)
 
     def mirror_names(self, schema: EntitySchema, *, key: str) -> Mapping[str, str]:
         """Source field → column of the mirror table, for every field of ``schema``."""
@@ -273,10 +324,7 @@ class PostgresqlTarget(Target):
                 self._tables[name] = found
                 info = entity_info(found)
                 if info is None:
-                    raise SettingsInvalid(
-                        f"The table {entity} of the {self._session} has no primary key of one column, so its records "
-                        "cannot be told apart. Give it one, or leave it out."
-                    )
+                    raise _no_key(entity, self._session)
                 return found, info
         raise SettingsInvalid(
             f"The {self._session} has no table “{entity}” in the schema “{self._schema}”. Correct the project's "
@@ -328,6 +376,13 @@ class PostgresqlTarget(Target):
                 "and cannot be written. Take them out of the mapping."
             )
         return Merge(table, tuple(columns), self._columns(table, [key])[0], constants)
+
+
+def _no_key(entity: str, session: Session) -> SettingsInvalid:
+    return SettingsInvalid(
+        f"The table {entity} of the {session} has no primary key of one column, so its records cannot be told apart. "
+        "Give it one, or leave it out."
+    )
 
 
 def _among(table: Table, column: Column, keys: pl.Series, reach: sql.Composable) -> sql.Composed:

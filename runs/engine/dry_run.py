@@ -14,7 +14,8 @@ from django.db.models import F, Sum
 from django.db.models.functions import Ceil, Least
 
 from connectors.base import Target
-from connectors.types import Page
+from connectors.types import EntitySchema, Page
+from projects.definitions import schema_from_json
 from projects.mapping.row_hash import row_hash
 from runs import events, leases, ledger, partitions, payload, predictions, transitions
 from runs.choices import OUTCOMES, ChunkState, EventLevel, RecordState, RunKind, RunState
@@ -84,7 +85,21 @@ class DryRunSession(Session):
 
     @cached_property
     def rehearsing(self) -> Rehearsing:
-        return Rehearsing(super().target)
+        """A mirror's missing tables are imagined by every worker anew, from what was planned."""
+        rehearsing = Rehearsing(super().target)
+        steps = list(self.run.steps.select_related("object")) if self.run.project.mirror else []
+        if steps:
+            sources = {step.object_id: schema_from_json(step.source_schema) for step in steps}
+            rehearsing.imagine(planning.rooms([step.object for step in steps], sources))
+        return rehearsing
+
+    def make_room(self, wanted: Sequence[tuple[EntitySchema, str]]) -> tuple[str, ...]:
+        """As it would be made, told in the words of what a load would do."""
+        return tuple(f"A load would do this first: {change}" for change in self.rehearsing.imagine(wanted))
+
+    def describe_target(self, entity: str) -> EntitySchema:
+        """As it is or would be; what is imagined is no definition to keep."""
+        return self.rehearsing.describe(entity)
 
     def _set_up(self, step: Step) -> Bench:
         plain = super()._set_up(step)

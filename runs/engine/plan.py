@@ -1,7 +1,7 @@
 """Plan: describe both sides, make what a mirror lacks, check every mapping, and lay out steps in waves."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -52,7 +52,7 @@ def plan(session: Session, lease: Lease) -> None:
         raise NothingToDo("The project has no enabled object: choose what to move, then start again.")
     sources = {chosen.pk: _describe_source(session, chosen, objects) for chosen in objects}
     people = projects.refresh_people(session.run.project, session.source, session.target)
-    changes = _make_room(session, objects, sources) if session.run.project.mirror else []
+    changes = session.make_room(rooms(objects, sources)) if session.run.project.mirror else ()
     planned = [_check(session, chosen, sources[chosen.pk]) for chosen in objects]
     waves = _waves(planned)
     planned.sort(key=lambda item: (waves[item.object.pk], item.object.position, item.object.pk))
@@ -93,23 +93,23 @@ def _within(field: FieldInfo, moved: set[str]) -> FieldInfo:
     return replace(field, references=references)
 
 
-def _make_room(session: Session, objects: Sequence[ProjectObject], sources: dict[int, EntitySchema]) -> list[str]:
-    """Create the tables and columns that a mirror lacks, referenced ones first; one sentence per change."""
+def rooms(objects: Sequence[ProjectObject], sources: Mapping[int, EntitySchema]) -> list[tuple[EntitySchema, str]]:
+    """The entities that a mirror needs, referenced ones first, each with the name of its key. ``sources`` has the
+    source's entity by the id of the project's object."""
     tables = {chosen.source_entity: chosen.target_entity for chosen in objects}
     by_entity = {chosen.source_entity: chosen for chosen in objects}
     nodes = [
         Node(name, tuple((field.name, to, False) for field in sources[chosen.pk].fields for to in field.references))
         for name, chosen in by_entity.items()
     ]
-    changes: list[str] = []
+    wanted = []
     for name in (name for wave in plan_order(nodes).waves for name in wave):
         source = sources[by_entity[name].pk]
         fields = tuple(
             replace(field, references=tuple(tables[to] for to in field.references)) for field in source.fields
         )
-        wanted = EntitySchema(replace(source.entity, name=tables[name]), fields)
-        changes.extend(session.target.ensure_entity(wanted, key=by_entity[name].key))
-    return changes
+        wanted.append((EntitySchema(replace(source.entity, name=tables[name]), fields), by_entity[name].key))
+    return wanted
 
 
 def _check(session: Session, chosen: ProjectObject, source: EntitySchema) -> Planned:
@@ -119,7 +119,7 @@ def _check(session: Session, chosen: ProjectObject, source: EntitySchema) -> Pla
             f"{session.run.project.target} cannot look records up by {', '.join(mapping.match)}; take the match key "
             f"off the object {chosen}."
         )
-    target = projects.describe(session.run.project.target, mapping.target_entity, session.target)
+    target = session.describe_target(mapping.target_entity)
     compiled = compile_mapping(mapping, source, target, projects.value_maps(session.run.project))
     return Planned(chosen, mapping, source, target, compiled)
 

@@ -129,6 +129,12 @@ class Rehearsing(Target):
     def delete(self, entity: str, target_ids: Sequence[str]) -> WriteResult:
         raise CannotRehearse(f"A dry run deletes nothing, and was to delete {len(target_ids)} records of {entity}.")
 
+    def imagine(self, wanted: Sequence[tuple[EntitySchema, str]]) -> tuple[str, ...]:
+        """As the target imagines them; raises CannotRehearse where it cannot and one of them is missing."""
+        if self.capabilities.imagines:
+            return self._target.imagine(wanted)
+        return tuple(change for schema, key in wanted for change in self.ensure_entity(schema, key=key))
+
     def ensure_entity(self, schema: EntitySchema, *, key: str) -> tuple[str, ...]:
         """No change where the entity is there; raises CannotRehearse where it would have to be created."""
         del key

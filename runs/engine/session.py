@@ -11,7 +11,7 @@ from django.db.models import F
 
 from connectors import registry
 from connectors.base import Source, Target
-from connectors.types import Alteration, FieldType
+from connectors.types import Alteration, EntitySchema, FieldType
 from orgs import services as orgs
 from projects.definitions import schema_from_json
 from projects.mapping import codec
@@ -21,7 +21,7 @@ from projects.mapping.equality import EqualityRule, rules_for
 from projects.mapping.keys import key_prefix
 from projects.mapping.specification import ObjectMapping
 from projects.models import OnConflict
-from projects.services import narrow, value_maps
+from projects.services import describe, narrow, value_maps
 from runs import ledger
 from runs.engine import parents
 from runs.engine.journal import ChunkJournal
@@ -130,6 +130,14 @@ class Session(AbstractContextManager["Session"]):
             self.run.project.target, journal=self.journal, clock=self.clock, contents=contents
         )  # fmt: skip
         return self._stack.enter_context(opened)
+
+    def make_room(self, wanted: Sequence[tuple[EntitySchema, str]]) -> tuple[str, ...]:
+        """Create what the target lacks of these entities, each with its key; one sentence per change."""
+        return tuple(change for schema, key in wanted for change in self.target.ensure_entity(schema, key=key))
+
+    def describe_target(self, entity: str) -> EntitySchema:
+        """The target's entity as it is now, kept as our definition of it."""
+        return describe(self.run.project.target, entity, self.target)
 
     def bench(self, step_id: int) -> Bench:
         if step_id not in self._benches:

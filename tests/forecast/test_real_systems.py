@@ -8,16 +8,16 @@ import pytest
 from migration_factory import scratch
 from migration_factory.rehearsal import TENANT, Reach, erase, make_project, salesforce_reach
 from orgs.models import Customer
-from projects.models import Project
+from projects.models import ObjectDefinition, Project
 from runs import drivers, services
 from runs.choices import RunState
 from runs.dry_runs import start_dry_run
 from runs.forecast_models import DryRun, Prediction
-from runs.models import Run, TrackedRecord
+from runs.models import Run, RunEvent, TrackedRecord
 from sandbox.salesforce.running import Running, running_simulator
 from tests import test_payroll_org_to_org as payroll
 from tests.test_payroll_org_to_org import TARGET, Move
-from tests.test_rollback_product import dump
+from tests.test_rollback_product import connect, dump
 
 pytestmark = [pytest.mark.processes, pytest.mark.django_db(transaction=True)]
 
@@ -71,6 +71,36 @@ def test_a_database_is_as_it_was_and_the_load_fares_as_foretold(project: Project
     assert sum(each["changed"] + each["new"] + each["gone"] for each in score["objects"]) == 0
     refused = [cause for each in score["objects"] for cause in each["causes"]]
     assert sum(cause["hits"] for cause in refused) >= 0.9 * sum(cause["real"] for cause in refused) > 0
+
+
+@pytest.fixture
+def mirror(simulator: Running, database: str) -> Iterator[Project]:
+    customer = Customer.objects.create(name="Mirror", slug="mirror")
+    reach = Reach("postgresql", scratch.connection_settings(database), scratch.password())
+    yield make_project(customer, "Mirror", salesforce_reach(simulator.ready), reach, mirror=True)
+    erase(customer)
+
+
+def tables(database: str) -> set[str]:
+    with connect(database) as server:
+        found = server.execute("SELECT oid::regclass::text FROM pg_class WHERE relkind IN ('r', 'S', 'i', 'v')")
+        return {name for (name,) in found if "pg_toast" not in name}
+
+
+def test_a_mirror_whose_tables_are_missing_is_tried_out(mirror: Project, database: str) -> None:
+    before = tables(database)
+    tried = finish(start_dry_run(mirror))
+    assert tried.state in {RunState.COMPLETED, RunState.COMPLETED_WITH_ERRORS}, tried.reason
+    assert tables(database) == before, "nothing of what it would create is there"
+    assert not ObjectDefinition.objects.filter(org=mirror.target).exists(), "nor is it told of the target"
+    told = RunEvent.objects.filter(run=tried, message__startswith="A load would do this first: Created table")
+    assert told.count() == mirror.project_objects.count()
+    loaded = finish(services.start_run(mirror))
+    score = DryRun.objects.get(run=tried).score
+    assert score is not None
+    assert DryRun.objects.get(run=tried).load == loaded
+    assert score["compared"] == Prediction.objects.filter(run=tried).count() > 1_000
+    assert score["accuracy"] > 0.99, score
 
 
 def test_an_org_is_as_it_was_and_a_sample_is_really_tried_there(move: Move) -> None:
