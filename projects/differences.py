@@ -15,6 +15,10 @@ SHOWN_VALUES = 5
 """So many values are named in a sentence; the others are counted."""
 
 
+CURRENCY = "CurrencyIsoCode"
+"""The field of a record's currency, in Salesforce orgs with several of them."""
+
+
 class Verdict(StrEnum):
     COMPATIBLE = "compatible"
     LOSS = "compatible with loss"
@@ -130,7 +134,10 @@ def _field_differences(info: FieldInfo, target: EntitySchema, other: str | None)
     if not info.writable or info.references == (RECORD_TYPE,):
         return  # what a system computes is computed again; record types are compared by name
     if other is None:
-        reason = f"{info.name} does not exist in the target; its values stay behind."
+        lost = (
+            "amounts keep their figures and lose their currency" if info.name == CURRENCY else "its values stay behind"
+        )
+        reason = f"{info.name} does not exist in the target; {lost}."
         yield Difference(info.name, Kind.MISSING_FIELD, Verdict.LOSS, reason)
         return
     there = target.field(other)

@@ -74,7 +74,10 @@ def finished(mapping: ObjectMapping, source: EntitySchema, moved: Collection[str
         case "ContentDocumentLink":
             return _of_links(mapping, source, moved)
         case "Attachment" if mapping.target_entity == VERSION:
-            return replace(mapping, to_target=tuple(_from_attachment(rule) for rule in mapping.to_target))
+            rules = tuple(_from_attachment(rule) for rule in mapping.to_target)
+            # A file without its parent would lie where nobody looks for it.
+            waits = {rule.target: Unresolved.WAIT for rule in rules if rule.target == "FirstPublishLocationId"}
+            return replace(mapping, to_target=rules, unresolved={**mapping.unresolved, **waits})
         case _:
             return mapping
 

@@ -15,12 +15,15 @@ from projects.mapping.specification import Field, FieldRule, Mapped, Unknown
 RECORD_TYPE = "RecordType"
 """The entity that a reference to a record type points at; such references are matched by name, not moved."""
 _NAMESPACED_PARTS = 3
+_PART_OF_PLACE = "s"
+"""What ends the names of a geolocation's parts: ``Site__Latitude__s`` is named after its field, not after a package."""
 
 
 def bare(name: str) -> str:
     """The name without a namespace, lower-cased: ``tc9_et__Status__c`` and ``Status__c`` are alike."""
     parts = name.split("__")
-    return ("__".join(parts[1:]) if len(parts) == _NAMESPACED_PARTS else name).lower()
+    spaced = _NAMESPACED_PARTS + (parts[-1] == _PART_OF_PLACE)
+    return ("__".join(parts[1:]) if len(parts) == spaced else name).lower()
 
 
 def twin(name: str, among: Iterable[str]) -> str | None:

@@ -138,6 +138,32 @@ ENGINE: Mapping[str, Remedy] = {
         "Nothing: there is nothing left to take back. A load brings it again.",
         again=False,
     ),
+    "content_gone": Remedy(
+        "The file was deleted in the source after its record was read, so that there is nothing to bring.",
+        "Nothing, unless it should not have gone: then restore it in the source and start a load.",
+    ),
+    "content_differs": Remedy(
+        "The bytes of the file that arrived are not those announced: the connection, or somebody, changed them.",
+        "Try again. If it recurs, download the file from the source by hand and compare it.",
+    ),
+    "earlier_version_missing": Remedy(
+        "An earlier version of the same file was refused, and a version put in its place would change their order.",
+        "Settle what refused the earlier version; then try again: both come, in their order.",
+    ),
+    "no_version": Remedy(
+        "A document is made with its first version, and none of its versions has reached the target.",
+        "Settle why its versions were refused; then try again.",
+    ),
+    "other_versions": Remedy(
+        "The file has versions that were not brought by us, and the target deletes whole files only.",
+        "Delete the version there by hand, or leave it.",
+        again=False,
+    ),
+    "image_left": Remedy(
+        "The text shows an image that is kept by the source org; in the target it points back there.",
+        "Put the image into the target's text by hand before the source org is switched off.",
+        again=False,
+    ),
     "no_counterpart": Remedy(
         "The person or queue that the record names has no counterpart in the target, or none that is active there.",
         "Enter whom it should be in the project's map of owners or users, then start a load.",

@@ -12,7 +12,8 @@ from projects import services as projects
 from projects.models import Project
 from runs import drivers, reports, services
 from runs.choices import RunState
-from runs.models import Run, TrackedRecord
+from runs.dry_runs import start_dry_run
+from runs.models import Finding, Run, TrackedRecord
 from sandbox.salesforce.running import Running, running_simulator
 from tests.connectors.file_org import add_key, contents, document_of, link, links, rows, upload
 
@@ -146,3 +147,15 @@ def test_refused_files_are_explained_and_later_versions_wait_for_them(
     assert again.state == RunState.COMPLETED, again.reason
     here, there = contents(source), contents(target)
     assert {title: there[title] for title in here} == here
+
+
+def test_a_dry_run_foretells_files_and_leaves_none(project: Project, both: tuple[Running, Running]) -> None:
+    source, target = both
+    filled(source)
+    dry = finish(start_dry_run(chosen(project)))
+    told = [(each.step_id, each.rule, each.field, each.message) for each in Finding.objects.filter(run=dry)]
+    assert dry.state == RunState.COMPLETED, (dry.reason, told)
+    assert rows(target, "SELECT Id FROM ContentVersion") == rows(target, "SELECT Id FROM ContentDocument") == []
+    foretold = reports.figures(dry).totals
+    done = reports.figures(finish(services.start_run(project))).totals
+    assert (foretold["read"], foretold["rejected"]) == (done["read"], done["rejected"])

@@ -40,10 +40,9 @@ from connectors.values import empty_frame
 
 FILE_KEY: Final = FieldInfo("FileKey", FieldType.TEXT, "File", length=200, unique=True, external_id=True)
 """A field of documents that is none of the platform's: what the keys of their versions begin with."""
-LINK_KEY: Final = FieldInfo(
-    "FileAndParent", FieldType.TEXT, "File and parent", length=37, unique=True, external_id=True
-)
+LINK_KEY: Final = FieldInfo("FileAndParent", FieldType.TEXT, "File and parent", unique=True, external_id=True)
 """A field of links that is none of the platform's: ``ContentDocumentId:LinkedEntityId``, which no two links share."""
+_TWO_IDS: Final = r"^[A-Za-z0-9]{18}:[A-Za-z0-9]{18}$"
 _LATEST: Final = "LatestPublishedVersionId"
 _PAIR: Final = ("ContentDocumentId", "LinkedEntityId")
 _TOGETHER: Final = 60  # files in one query by their keys
@@ -312,6 +311,7 @@ class Links(Records):
     def fetch(self, *, key: str, keys: Sequence[str], fields: Sequence[str]) -> pl.DataFrame:
         asked = pl.DataFrame({"key": pl.Series(keys, dtype=pl.String).unique(maintain_order=True)})
         if key == LINK_KEY.name:
+            asked = asked.filter(pl.col("key").str.contains(_TWO_IDS))  # a dry run asks for ends that are foretold
             parted = pl.col("key").str.split_exact(":", 1).struct
             asked = asked.with_columns(parted[0].alias(_PAIR[0]), parted[1].alias(_PAIR[1]))
             documents = asked[_PAIR[0]].drop_nulls().unique()

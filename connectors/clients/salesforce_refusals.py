@@ -220,6 +220,8 @@ def refusal(code: str) -> Refusal:
 
 def sentence(code: str, said: str) -> str:
     """The refusal as staff read it, with Salesforce's own words in the middle."""
-    found = refusal(code)
     words = " ".join(said.split())[:300]
+    if code.islower():
+        return words  # our own code: Salesforce was not asked, or says nothing of the kind
+    found = refusal(code)
     return f"{found.what} Salesforce says: “{(words or code).removesuffix('.')}”. {found.advice}"

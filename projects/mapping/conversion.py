@@ -43,6 +43,9 @@ _PLAIN_TIME = r"^(?:[01][0-9]|2[0-3])(?::[0-5][0-9]){2}$"
 _BELOW_MICROSECOND = r"\.[0-9]{6}[0-9]*[1-9]"
 _NUL_IN_JSON = r"(?:^|[^\\])(?:\\\\)*\\u0000"
 
+_ORG_IMAGE = r"/servlet/(?:rtaImage|servlet\.ImageServer)"
+"""Where Salesforce keeps the images of rich texts."""
+
 _NUL_MESSAGE = "“{}” contains a NUL character, which no database stores. Remove it at the source."
 _CUT_MESSAGE = "“{}” was cut to the microsecond, which is all the target keeps."
 
@@ -110,6 +113,8 @@ def _text(info: FieldInfo) -> Conversion:
     faults: list[Callable[[pl.Expr], Fault]] = [_nul]
     if info.length is not None:
         faults.append(_too_long(info.length))
+    if info.rich:
+        faults.append(_image_left)
     if info.restricted and info.choices and info.type in {FieldType.PICKLIST, FieldType.MULTIPICKLIST}:
         faults.append(_not_a_choice(info))
     return Conversion(
@@ -123,6 +128,11 @@ def _text(info: FieldInfo) -> Conversion:
 
 def _nul(text: pl.Expr) -> Fault:
     return Fault("nul_character", text.str.contains("\x00", literal=True), _NUL_MESSAGE)
+
+
+def _image_left(text: pl.Expr) -> Fault:
+    message = "“{}” shows an image that is kept by the source org and points back there."
+    return Fault("image_left", text.str.contains(_ORG_IMAGE), message, Severity.NOTE)
 
 
 def _too_long(length: int) -> Callable[[pl.Expr], Fault]:

@@ -25,6 +25,8 @@ from sandbox.salesforce.soql import (
 )
 
 ROOT = "t"
+ARCHIVING = ("Event", "Task")
+"""Objects whose archived records only queryAll shows."""
 MAX_OFFSET = 2_000
 MAX_FIELDS_LIMIT = 200
 _REFER = " Please reference your WSDL or the describe call for the appropriate names."
@@ -147,7 +149,8 @@ class _Compiler:
         columns = self.columns()
         where = self.condition(self.query.where) if self.query.where is not None else "1"
         if not deleted:
-            where = f'{ROOT}."IsDeleted" = 0 AND ({where})'
+            archived = f' AND {ROOT}."IsArchived" = 0' if self.subject.name in ARCHIVING else ""
+            where = f'{ROOT}."IsDeleted" = 0{archived} AND ({where})'
         order = ", ".join(self.sorting(each) for each in self.query.order)
         return Plan(
             subject=self.subject,

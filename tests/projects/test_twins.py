@@ -90,3 +90,9 @@ def test_every_blueprint_is_whole() -> None:
         assert each.version >= 1
         assert len({bare(item.name) for item in each.objects}) == len(each.objects)
         assert all(item.label and item.purpose for item in each.objects)
+
+
+def test_the_parts_of_a_geolocation_are_no_namespaced_fields() -> None:
+    assert twin("Site__Latitude__s", ["Home__Latitude__s"]) is None
+    assert twin("Site__Latitude__s", ["tc9_et__Site__Latitude__s", "Home__Latitude__s"]) == "tc9_et__Site__Latitude__s"
+    assert bare("tc9_et__Site__Longitude__s") == bare("Site__Longitude__s")
