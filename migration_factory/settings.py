@@ -4,6 +4,7 @@ import socket
 from pathlib import Path
 
 import environ
+from csp import constants as csp
 
 from migration_factory import embedded, first_run
 
@@ -49,6 +50,7 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
+    "csp.middleware.CSPMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -80,9 +82,6 @@ WHITENOISE_USE_FINDERS = WHITENOISE_AUTOREFRESH = DEBUG
 DATA_UPLOAD_MAX_MEMORY_SIZE = 5 * 1024 * 1024
 
 # --- Look of the admin: docs/operating.md --------------------------------------------------------------------
-_SHADES = ("50", "100", "200", "300", "400", "500", "600", "700", "800", "900", "950")
-_BLUE = "#eff6ff #dbeafe #bfdbfe #93c5fd #60a5fa #3b82f6 #2563eb #1d4ed8 #1e40af #1e3a8a #172554"
-_SLATE = "#f8fafc #f1f5f9 #e2e8f0 #cbd5e1 #94a3b8 #64748b #475569 #334155 #1e293b #0f172a #020617"
 UNFOLD = {
     "SITE_TITLE": "Migration Factory",
     "SITE_HEADER": "Migration Factory",
@@ -94,10 +93,8 @@ UNFOLD = {
     "STYLES": ["migration_factory.admin_site.stylesheet"],
     "SCRIPTS": ["migration_factory.admin_site.script"],
     "SIDEBAR": {"navigation": "migration_factory.admin_site.menu"},
-    "COLORS": {
-        "primary": dict(zip(_SHADES, _BLUE.split(), strict=True)),
-        "base": dict(zip(_SHADES, _SLATE.split(), strict=True)),
-    },
+    # They are in screens.css: as an inline style sheet the security policy would refuse them.
+    "COLORS": "migration_factory.admin_site.no_colours",
 }
 # Without these two anybody on the staff could bring reference tables in and take them out.
 IMPORT_EXPORT_IMPORT_PERMISSION_CODE = "change"
@@ -112,6 +109,24 @@ if env.bool("MF_BEHIND_PROXY", default=False):
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 # W021 asks for HSTS preloading: entering a domain in the browsers' built-in lists is its owner's decision.
 SILENCED_SYSTEM_CHECKS = ["security.W021"]
+
+# --- Content Security Policy: docs/decisions/0031-content-security-policy.md -----------------------------------
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": [csp.NONE],
+        # The theme's Alpine evaluates the expressions in its templates; it needs no inline script.
+        "script-src": [csp.SELF, csp.UNSAFE_EVAL],
+        "style-src": [csp.SELF],
+        # Widths of bars and what the theme sets while it works; never a whole style sheet.
+        "style-src-attr": [csp.UNSAFE_INLINE],
+        "img-src": [csp.SELF, "data:"],
+        "font-src": [csp.SELF],
+        "connect-src": [csp.SELF],
+        "form-action": [csp.SELF],
+        "base-uri": [csp.NONE],
+        "frame-ancestors": [csp.NONE],
+    }
+}
 
 # --- Database: DATABASE_URL, else the embedded server under var/ ----------------------------------------------
 EMBEDDED_DATABASE = "DATABASE_URL" not in env.ENVIRON
@@ -134,6 +149,7 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 USE_TZ = True
 TIME_ZONE = "UTC"
 LANGUAGE_CODE = "en-gb"
+FORMAT_MODULE_PATH = ["migration_factory.formats"]
 
 # --- Workers: django-q2 only wakes them up; the record of work is in runs/ ------------------------------------
 # How long a driver works before it hands over to its successor; the checks keep timeout above it, retry above both.

@@ -5,6 +5,7 @@ import hmac
 import time
 from typing import Any
 
+from csp.decorators import csp_update
 from django.contrib import messages
 from django.contrib.admin.models import ADDITION, CHANGE
 from django.contrib.auth.decorators import permission_required
@@ -43,16 +44,23 @@ def connect(request: HttpRequest, org: Org | None, *, platform: str, role: str) 
     heading = f"Connect {org.name}" if org else f"Connect {platform_label(platform)}"
     if way is None:
         ways = [(each, _address(request, each)) for each in connecting.ways_of(platform, role)]
-        return render(
-            request, "admin/orgs/org/ways.html", page(heading, request=request, ways=ways, org=org, original=org)
-        )
+        shown = page(heading, request=request, here="Connect", ways=ways, org=org, original=org)
+        return render(request, "admin/orgs/org/ways.html", shown)
     kind = SetUpForm if way.flow is Flow.SET_UP else OrgForm
     form = kind(request.POST or None, platform=platform, role=role, user=request.user, org=org, way=way)
     if request.method == "POST" and (saved := form.submit()):
         note(request, saved, CHANGE if org else ADDITION, f"Connected by “{way.label}”.")
         return _carried_on(request, saved, way, form)
-    shown = page(f"{heading}: {way.label}", request=request, form=form, org=org, original=org, way=way, card=way.label)
-    return render(request, "admin/orgs/org/settings.html", shown)
+    title = f"{heading}: {way.label}"
+    shown = page(title, request=request, here="Connect", form=form, org=org, original=org, way=way, card=way.label)
+    draw = _drawn_to_lead_away if way.flow is Flow.CONSENT else render
+    return draw(request, "admin/orgs/org/settings.html", shown)
+
+
+@csp_update({"form-action": ["https:", "http://127.0.0.1:*"]})
+def _drawn_to_lead_away(request: HttpRequest, template: str, shown: dict[str, Any]) -> HttpResponse:
+    """A form whose answer leads on to the platform's consent page, wherever that is; a sandbox is on this machine."""
+    return render(request, template, shown)
 
 
 def _carried_on(request: HttpRequest, org: Org, way: Way, form: OrgForm) -> HttpResponse:

@@ -6,6 +6,7 @@ from django.contrib import admin
 from django.contrib.admin.models import LogEntry
 from django.http import Http404, HttpRequest
 from django.shortcuts import get_object_or_404
+from django.urls import reverse
 
 from orgs.models import Org
 from orgs.reporting import ClosedExceptionFilter
@@ -20,8 +21,14 @@ def visible_org(request: HttpRequest, object_id: str) -> Org:
     return org
 
 
-def page(title: str, *, request: HttpRequest, **context: Any) -> dict[str, Any]:
-    return {**admin.site.each_context(request), "title": title, "opts": Org._meta, **context}
+def page(title: str, *, request: HttpRequest, here: str = "", **context: Any) -> dict[str, Any]:
+    """The context of a page, with the trail that leads to it; ``here`` is its last step where the title is longer."""
+    org: Org | None = context.get("org")
+    trail = [("Orgs", reverse("admin:orgs_org_changelist"))]
+    if org is not None and title != org.name:
+        trail.append((org.name, reverse("admin:orgs_org_change", args=[org.pk])))
+    framed = {"title": title, "opts": Org._meta, "crumbs": [*trail, (here or title, "")]}
+    return {**admin.site.each_context(request), **framed, **context}
 
 
 def note(request: HttpRequest, org: Org, flag: int, message: str) -> None:

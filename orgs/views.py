@@ -102,7 +102,7 @@ def edit_org(request: HttpRequest, object_id: str) -> HttpResponse:
         note(request, saved, CHANGE, f"Changed: {', '.join(form.changed_labels())}." if form.changed_data else "Saved.")
         messages.success(request, f"{saved.name} was saved.")
         return redirect("admin:orgs_org_change", saved.pk)
-    shown = page(f"Settings of {org.name}", form=form, request=request, org=org, original=org)
+    shown = page(f"Settings of {org.name}", here="Settings", form=form, request=request, org=org, original=org)
     return render(request, "admin/orgs/org/settings.html", shown)
 
 
@@ -115,7 +115,8 @@ def edit_budget(request: HttpRequest, object_id: str) -> HttpResponse:
         note(request, org, CHANGE, f"Changed the rate budget: {', '.join(form.changed_labels()) or 'nothing'}.")
         messages.success(request, f"The rate budget of {org.name} was saved.")
         return redirect("admin:orgs_org_change", org.pk)
-    shown = page(f"Rate budget of {org.name}", form=form, request=request, org=org, original=org, card="Rate budget")
+    here = "Rate budget"
+    shown = page(f"{here} of {org.name}", here=here, form=form, request=request, org=org, original=org, card=here)
     return render(request, "admin/orgs/org/settings.html", shown)
 
 

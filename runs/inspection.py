@@ -11,7 +11,7 @@ import polars as pl
 from connectors.errors import ConnectorError
 from orgs.sealing import SealBroken
 from runs import payload
-from runs.choices import RunKind
+from runs.choices import RunKind, StepTask
 from runs.engine.session import Session
 from runs.engine.transform import transform
 from runs.models import Chunk, ContentsDropped, Finding, TrackedRecord
@@ -93,9 +93,9 @@ class Inspection:
 def inspect(chunks: Sequence[Chunk], source_id: str, *, key: str | None) -> Inspection:
     """``chunks`` are those that touched the record, oldest first; the mapping is that of the last run that brought it.
 
-    The chunks of rollbacks carry what was written, not what was read; they are history only.
+    The chunks of rollbacks carry what was written, those of deletions ids alone; they are history only.
     """
-    bringing = [chunk for chunk in chunks if chunk.run.kind != RunKind.ROLLBACK]
+    bringing = [chunk for chunk in chunks if chunk.run.kind != RunKind.ROLLBACK and chunk.step.task == StepTask.BRING]
     if not bringing:
         gone = Side(sentence="The chunks that carried this record were deleted; only where it stands is kept.")
         return Inspection(gone, Side(), Side(), key, list(reversed(chunks)))

@@ -114,6 +114,8 @@ def counted(viewer: Viewer, wanted: Wanted) -> str:
 
 def codes(viewer: Viewer, wanted: Wanted) -> list[str]:
     """The causes among the records that are not in the target, for a choice."""
+    if not wanted.objects:
+        return []
     troubled = _troubled(viewer, wanted).filter(object__in=wanted.objects).values("code")[:CODES_FROM]
     with connection.cursor() as cursor:
         sql, parameters = troubled.query.sql_with_params()

@@ -1,16 +1,18 @@
 """Figures and states as the screens word them."""
 
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
 from django import template
 from django.utils import timezone
-from django.utils.html import format_html
-from django.utils.safestring import SafeString
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString, mark_safe
 from django.utils.timesince import timesince
 
 from connectors.errors import SettingsInvalid
+from orgs.forms import platform_label
 from projects.estimate import Range
 from projects.models import Project
 from runs import ledger, services
@@ -65,7 +67,7 @@ TRYING_LABELS: Mapping[str, str] = {
     "rejected": "Would be refused",
     "skipped": "Would be skipped",
     "unchanged": "Would stay as they are",
-    "conflicts": "Would be conflicts",
+    "conflicts": "Would be in conflict",
     "loaded": "Tried out",
     "verified": "done",
     "verifying": "tried out",
@@ -128,6 +130,18 @@ def span(seconds: tuple[float, float] | None) -> str:
     unit, name = (MINUTE, "min") if high < 2 * HOUR else (HOUR, "h") if high < 2 * DAY else (DAY, "days")
     first, last = int(low // unit), -int(-high // unit)
     return f"up to {last} {name}" if first == 0 else f"{first}–{last} {name}" if first != last else f"{last} {name}"
+
+
+@register.filter
+def platform(slug: str) -> str:
+    """What a person calls the platform: “Salesforce”."""
+    return platform_label(slug)
+
+
+@register.filter
+def breakable(name: str) -> SafeString:
+    """A technical name that may go on in the next line after an underscore, and not in the middle of a word."""
+    return format_html_join(mark_safe("<wbr>"), "{}", ((each,) for each in re.findall(r"[^_]*_+|[^_]+$", name)))
 
 
 FIGURES: Mapping[str, str] = {

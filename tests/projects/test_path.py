@@ -1,9 +1,13 @@
 """The operator's path in four steps, and the pages of what orgs hold and how they differ."""
 
 import json
+import re
 from collections.abc import Iterator, Sequence
+from html import unescape
+from urllib.parse import urljoin
 
 import pytest
+from django.contrib.auth.models import Permission
 from django.core.management import CommandError, call_command
 from django.test import Client
 from django.urls import reverse
@@ -13,7 +17,9 @@ from connectors.errors import AuthenticationFailed, Unavailable
 from connectors.types import Automation, AutomationKind, Capabilities, Condition, FieldInfo, Identity, Inventory
 from orgs.models import Org
 from projects import readiness
-from projects.models import Project
+from projects.models import FieldMapping, Project
+from runs.drivers import drive_here
+from runs.services import start_run
 from tests import factories
 from tests.fakes import WORLDS, FakeSource, FakeTarget, World, reference, schema
 from tests.runs.screens import signed_in, text
@@ -289,3 +295,51 @@ def test_what_one_may_not_see_is_not_there(world: World, project: Project) -> No
     assert blind.get(at("path_target", project.source_id)).status_code == 404
     assert blind.get(at("path_records", project.pk)).status_code == 404
     assert blind.get(at("org_contents", project.source_id)).status_code == 404
+
+
+# --- Who sees a mapping ---------------------------------------------------------------------------------------
+MAPPING_MODELS = ("fieldmapping", "valuemap", "projectobject")
+
+
+def linked(client: Client, start: str) -> dict[str, str]:
+    """Every page that can be reached from ``start`` by links, address → text; none of them answers with an error.
+
+    Of what a page shows differently by its query (filters, orders, records) one is as good as another.
+    """
+    waiting, found = {start.partition("?")[0]: start}, {}
+    while waiting:
+        path, address = waiting.popitem()
+        answer = client.get(address)
+        assert answer.status_code in {200, 302}, (address, answer.status_code)
+        html = answer.headers.get("Content-Type", "").startswith("text/html")
+        found[path] = answer.content.decode() if html else ""
+        links = [unescape(each) for each in re.findall(r'(?:href|hx-get)="([^"#]+)"', found[path])]
+        for each in (urljoin(address, link) for link in links):
+            onward = each.partition("?")[0]
+            if onward.startswith("/admin/") and not re.search(r"logout|evidence\.", onward) and onward not in found:
+                waiting[onward] = each
+    return found
+
+
+def test_an_operator_meets_no_field_mapping_anywhere(world: World, project: Project) -> None:
+    """All permissions but those of mapping experts: every page that can be reached, and the ones that cannot."""
+    everything = Permission.objects.exclude(content_type__model__in=MAPPING_MODELS)
+    names = [f"{each.content_type.app_label}.{each.codename}" for each in everything.select_related("content_type")]
+    operator = signed_in(*names)
+    operator.post(at("path_records", project.pk), {"entity": ["Rule", "Point"]})
+    rules = FieldMapping.objects.filter(object__project=project)
+    assert rules.count() > 2
+    run = start_run(project)
+    drive_here(run.pk)
+    seen = linked(operator, reverse("admin:index"))
+    assert {at("project_change", project.pk), at("path_review", project.pk)} <= seen.keys()
+    assert {reverse("admin:runs_run_change", args=[run.pk]), reverse("records:list", args=[project.pk])} <= seen.keys()
+    for address, shown in seen.items():
+        assert not re.search("|".join(MAPPING_MODELS), address + shown), address
+        assert not re.search(r"\b\d+ rules?\b", shown), address
+    pages = [f"{model}_{page}" for model in MAPPING_MODELS for page in ("changelist", "add")]
+    pages += [f"{model}_{page}" for model in MAPPING_MODELS[:2] for page in ("import", "export")]
+    assert {operator.get(at(each)).status_code for each in pages} == {403}
+    assert operator.get(at("fieldmapping_change", rules[0].pk)).status_code in {403, 404}
+    expert = signed_in(*names, "projects.view_fieldmapping", "projects.view_valuemap")
+    assert "fieldmapping" in text(expert, at("project_change", project.pk))

@@ -166,3 +166,21 @@ def test_each_page_asks_for_its_permission_and_a_visible_project(
 def test_nothing_changes_by_looking(client: Client, project: Project, person: User, name: str) -> None:
     client.force_login(person)
     assert client.get(reverse(f"admin:{name}", args=[project.pk])).status_code == 405
+
+
+def test_the_page_of_a_record_gone_from_the_source_shows_what_was_read_last(
+    client: Client, moving: World, project: Project
+) -> None:
+    """The last chunk that touched it carries its id alone; no mapping can be shown on that."""
+    project.project_objects.update(on_delete=OnDelete.FLAG)
+    moving.records["Account"] = [row for row in moving.records["Account"] if row["Id"] != "A3"]
+    drive(services.start_delta(project))
+    record = tracked(project, "Account")["A3"]
+    assert record.state == RecordState.GONE
+    client.force_login(factories.user(*PERMISSIONS, "runs.view_chunk"))
+    where = reverse("records:page", args=[project.pk, record.object_id])
+    answer = client.get(where, {"id": "A3"})
+    assert answer.status_code == 200
+    body = answer.content.decode()
+    assert "The record is gone from the source; the target keeps it." in body
+    assert "&lt;b&gt;3&lt;/b&gt;" in body

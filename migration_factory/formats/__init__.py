@@ -1,0 +1,1 @@
+"""How the theme's own pages write dates and times: as all the others do."""
