@@ -5,7 +5,6 @@ import hmac
 import time
 from typing import Any
 
-from csp.decorators import csp_update
 from django.contrib import messages
 from django.contrib.admin.models import ADDITION, CHANGE
 from django.contrib.auth.decorators import permission_required
@@ -27,6 +26,8 @@ from orgs.sealing import open_sealed, seal
 CONSENT_SECONDS = 900
 """How long a person may take on the platform's consent page."""
 _SESSION = "orgs.consent"
+LEADS_AWAY = {"form-action": ["https:", "http://127.0.0.1:*"]}
+"""The answer to a consent's form leads on to the platform, wherever that is; a sandbox is on this machine."""
 
 
 @permission_required("orgs.change_org", raise_exception=True)
@@ -53,14 +54,10 @@ def connect(request: HttpRequest, org: Org | None, *, platform: str, role: str) 
         return _carried_on(request, saved, way, form)
     title = f"{heading}: {way.label}"
     shown = page(title, request=request, here="Connect", form=form, org=org, original=org, way=way, card=way.label)
-    draw = _drawn_to_lead_away if way.flow is Flow.CONSENT else render
-    return draw(request, "admin/orgs/org/settings.html", shown)
-
-
-@csp_update({"form-action": ["https:", "http://127.0.0.1:*"]})
-def _drawn_to_lead_away(request: HttpRequest, template: str, shown: dict[str, Any]) -> HttpResponse:
-    """A form whose answer leads on to the platform's consent page, wherever that is; a sandbox is on this machine."""
-    return render(request, template, shown)
+    response = render(request, "admin/orgs/org/settings.html", shown)
+    if way.flow is Flow.CONSENT:
+        response._csp_update = LEADS_AWAY  # type: ignore[attr-defined]  # as django-csp's decorator of whole views does
+    return response
 
 
 def _carried_on(request: HttpRequest, org: Org, way: Way, form: OrgForm) -> HttpResponse:

@@ -6,6 +6,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.urls import reverse
 from pytest_django.live_server_helper import LiveServer
+from selenium.common.exceptions import WebDriverException
 from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
@@ -49,7 +50,9 @@ def log_in(browser: Chrome, live_server: LiveServer) -> None:
 
 
 def wait(browser: Chrome, for_what: object) -> None:
-    WebDriverWait(browser, PATIENCE, poll_frequency=0.1).until(lambda _: for_what())  # type: ignore[operator]
+    """A page may change under the question; it is asked again then."""
+    patience = WebDriverWait(browser, PATIENCE, poll_frequency=0.1, ignored_exceptions=[WebDriverException])
+    patience.until(lambda _: for_what())  # type: ignore[operator]
 
 
 def press(browser: Chrome, text: str) -> None:
