@@ -126,8 +126,10 @@ class Capabilities:
     (``Target.find``) and lets a found one be taken over (``Target.adopt``); ``lock_codes`` are the codes of
     rejections that mean that a record, or its parent, was locked by somebody else at that moment; ``locks_parents``
     says that writing a record locks the records it points at, so that it is sent beside its siblings.
-    ``page_size`` is in records. ``requests_per_second`` and ``concurrency`` are safe defaults for the
-    rate budget where the vendor publishes no better figure (0 means no limit of its own). ``writers`` is how many
+    ``page_size`` is in records. ``bulk_above`` is how many records a source reads one page after the
+    other; more come through its vendor's interface for many (0: it has none). ``requests_per_second`` and
+    ``concurrency`` are safe defaults for the rate budget where the vendor publishes no better figure (0 means no limit
+    of its own). ``writers`` is how many
     workers a run has places for where it writes here. ``files`` says
     that it works on files a person uploads, ``filters`` that ``Source.narrow`` is understood,
     ``reads_ids`` that ``Source.read_ids`` is, ``lists_owners`` that ``owners`` is, ``contents`` that
@@ -160,6 +162,7 @@ class Capabilities:
     lock_codes: frozenset[str] = frozenset()
     locks_parents: bool = False
     page_size: int = 2_000
+    bulk_above: int = 0
     requests_per_second: float = 0
     concurrency: int = 0
     writers: int = 4

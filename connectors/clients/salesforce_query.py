@@ -61,6 +61,7 @@ class SalesforceQuery:
         where: Sequence[str] = (),
         *,
         resource: str = "query",
+        bulk_above: int = BULK_ABOVE,
     ) -> None:
         unknown = [field for field in fields if field not in schema.names]
         if unknown:
@@ -75,6 +76,7 @@ class SalesforceQuery:
         self._columns = _columns(self._fields, self._blob)
         self._where = list(where)
         self._resource = resource
+        self._bulk_above = bulk_above
         if self._entity in _ARCHIVING and resource == "query":
             self._resource = "queryAll"
             self._where.append(soql.condition(field="IsDeleted", operator="=", value=False))
@@ -157,7 +159,7 @@ class SalesforceQuery:
     def _wants_bulk(self) -> bool:
         # A SELECT of many fields does not fit into an address; Bulk takes it in the body.
         is_long = self.is_long
-        return self._entity not in _NOT_IN_BULK and (is_long or self.count() > BULK_ABOVE)
+        return self._entity not in _NOT_IN_BULK and (is_long or self.count() > self._bulk_above)
 
     def _bulk_or_rest(self) -> Iterator[Page]:
         try:

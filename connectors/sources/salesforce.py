@@ -23,7 +23,7 @@ from connectors.clients import (
 )
 from connectors.clients.salesforce_deletions import deletions
 from connectors.clients.salesforce_file_pages import DOCUMENT, LINK, LINKED_TYPE, VERSION
-from connectors.clients.salesforce_query import PAGE_SIZE, SalesforceQuery
+from connectors.clients.salesforce_query import BULK_ABOVE, PAGE_SIZE, SalesforceQuery
 from connectors.clients.salesforce_schema import SObject
 from connectors.clients.salesforce_session import SETTINGS, SalesforceSession
 from connectors.clients.salesforce_ways import SalesforceWays
@@ -62,6 +62,7 @@ class SalesforceSource(SalesforceWays, Source):
         lists_owners=True,
         contents=True,
         page_size=PAGE_SIZE,
+        bulk_above=BULK_ABOVE,
         concurrency=5,
     )
 
@@ -152,7 +153,9 @@ class SalesforceSource(SalesforceWays, Source):
     def _query(
         self, entity: str, fields: Sequence[str], since: datetime | None, chosen: Sequence[str] = ()
     ) -> SalesforceQuery:
-        return SalesforceQuery(self._session, self.describe(entity), fields, [*self._where(entity, since), *chosen])
+        where = [*self._where(entity, since), *chosen]
+        bulk_above = self.capabilities.bulk_above
+        return SalesforceQuery(self._session, self.describe(entity), fields, where, bulk_above=bulk_above)
 
     def _where(self, entity: str, since: datetime | None) -> list[str]:
         return [*self._narrowed.get(entity, ()), *_changed_since(self.describe(entity).entity, since)]

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qs
@@ -483,6 +484,19 @@ def test_an_object_the_bulk_api_refuses_is_read_by_rest_however_large() -> None:
     source, script = source_of(described(name="CaseStatus"), page("001"))
     assert [found.frame.height for found in source.read("CaseStatus", ["Id"])] == [1]
     assert "COUNT" not in soql_of(script.requests[1])
+
+
+@pytest.mark.parametrize(("number", "by_bulk"), [(10, False), (11, True)])
+def test_the_capability_says_from_how_many_on_records_come_by_bulk(
+    number: int,
+    by_bulk: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(SalesforceSource, "capabilities", replace(SalesforceSource.capabilities, bulk_above=10))
+    bulk = (job("UploadComplete"), job("JobComplete"), part("001"))
+    source, script = source_of(described(), counted(number), *(bulk if by_bulk else (page("001"),)))
+    assert sum(found.frame.height for found in source.read("Thing__c", ["Id"])) == 1
+    assert any("/jobs/query" in asked for asked in script.asked) is by_bulk
 
 
 def test_an_object_the_bulk_api_turns_out_to_refuse_falls_back_to_rest() -> None:

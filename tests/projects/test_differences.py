@@ -186,3 +186,10 @@ def test_a_target_that_can_less_is_never_judged_better(
     if instead is None and any(name != victim.name and name in there.names for name in ("C__c", "ns__C__c")):
         return  # another field takes the victim's place as the twin
     assert after.verdict.weight >= before.verdict.weight
+
+
+def test_an_org_without_currencies_is_said_to_lose_them() -> None:
+    here, there = schema("Account", FieldInfo("CurrencyIsoCode", PICK, choices=("EUR", "USD"))), schema("Account")
+    [told] = compare(here, there).differences
+    assert (told.kind, told.verdict) == (Kind.MISSING_FIELD, Verdict.LOSS)
+    assert "lose their currency" in told.reason
