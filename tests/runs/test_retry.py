@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import ClassVar
 
 import hypothesis
@@ -188,3 +189,14 @@ def test_the_command(world: World, project: Project, failed: Run, capsys: pytest
         call_command("retry", "999999")
     with pytest.raises(CommandError, match="Nothing is due"):
         call_command("retry", str(project.pk), "--code", "unheard_of")
+
+
+def test_a_list_of_nothing_never_becomes_all(project: Project, failed: Run, tmp_path: Path) -> None:
+    blank = tmp_path / "ids"
+    for content, told in ((b" \n\n", "names no record"), (b"\xff\xfe", "cannot be read as text")):
+        blank.write_bytes(content)
+        with pytest.raises(CommandError, match=told):
+            call_command("retry", str(project.pk), "--ids", str(blank))
+    with pytest.raises(CommandError, match="No such file"):
+        call_command("retry", str(project.pk), "--ids", str(tmp_path / "none"))
+    assert not Run.objects.filter(kind="retry").exists()

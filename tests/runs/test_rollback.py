@@ -12,7 +12,7 @@ from runs.choices import RecordState, RunState
 from runs.ledger import Scope
 from runs.models import Chunk, Finding, Run, TrackedRecord
 from tests import factories
-from tests.fakes import World, failing, schema
+from tests.fakes import World, failing, reference, schema
 from tests.runs.test_engine import ACCOUNTS, CONTACTS, drive, family, totals, tracked
 
 
@@ -409,3 +409,24 @@ def test_the_command_takes_chosen_records_of_a_project(
         call_command("rollback")
     with pytest.raises(CommandError, match="There is no project 999999"):
         call_command("rollback", "--project", "999999")
+
+
+def test_what_a_run_linked_is_unlinked_and_linked_again_by_the_next(world: World, project: Project) -> None:
+    world.add(schema("Account", "Name"))
+    world.add(
+        schema("Contact", "Name", reference("AccountId", "Account")), {"Id": "C0", "Name": "C", "AccountId": "A0"}
+    )
+    for entity in ("Account", "Contact"):
+        factories.project_object(project, entity)
+    drive(services.start_run(project))
+    waiting = dict(world.rows["contact"]["C0"])
+    assert (waiting["accountid"], tracked(project, "Contact")["C0"].state) == (None, RecordState.DEFERRED)
+    world.records["Account"].append({"Id": "A0", "Name": "Late"})
+    second = drive(services.start_run(project))
+    assert world.rows["contact"]["C0"]["accountid"] == world.rows["account"]["A0"]["target_id"]
+    undone = drive(services.start_rollback(second))
+    assert undone.state == RunState.COMPLETED, undone.reason
+    assert (world.rows["contact"]["C0"], world.rows["account"]) == (waiting, {})
+    drive(services.start_delta(project))
+    assert world.rows["contact"]["C0"]["accountid"] == world.rows["account"]["A0"]["target_id"]
+    assert tracked(project, "Contact")["C0"].state == RecordState.LOADED

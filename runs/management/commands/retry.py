@@ -27,8 +27,10 @@ class Command(BaseCommand):
         project = Project.objects.filter(pk=options["project"]).first()
         if project is None:
             raise CommandError(f"There is no project {options['project']}.")
-        listed = Path(options["ids"]).read_text().split("\n") if options["ids"] else []
+        listed = _listed(Path(options["ids"])) if options["ids"] else []
         ids = tuple(each.strip() for each in (*options["id"], *listed) if each.strip())
+        if options["ids"] and not ids:
+            raise CommandError(f"The file {options['ids']} names no record; write an id per line.")
         scope = Scope(tuple(options["object"]), tuple(options["code"]), ids, reread=options["reread"])
         try:
             run = services.start_retry(project, scope)
@@ -40,3 +42,10 @@ class Command(BaseCommand):
         drivers.drive_here(run.pk)
         run.refresh_from_db()
         self.stdout.write(f"{run}: {run.get_state_display()}. {run.reason}")
+
+
+def _listed(file: Path) -> list[str]:
+    try:
+        return file.read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise CommandError(f"The file {file} cannot be read as text; write an id per line. ({error})") from error
