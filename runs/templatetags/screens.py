@@ -141,7 +141,8 @@ def platform(slug: str) -> str:
 @register.filter
 def breakable(name: str) -> SafeString:
     """A technical name that may go on in the next line after an underscore, and not in the middle of a word."""
-    return format_html_join(mark_safe("<wbr>"), "{}", ((each,) for each in re.findall(r"[^_]*_+|[^_]+$", name)))
+    parts = re.split(r"(?<=_)(?=[^_]{2})", name)
+    return format_html_join(mark_safe("<wbr>"), "{}", ((each,) for each in parts))
 
 
 FIGURES: Mapping[str, str] = {

@@ -7,6 +7,7 @@ from django.test import Client
 from django.urls import reverse
 
 from orgs.models import Role
+from runs.templatetags.screens import breakable
 from tests import factories
 from tests.runs.screens import signed_in
 
@@ -64,3 +65,16 @@ def test_the_menu_marks_what_a_page_is_about(page: str, arguments: list[str], it
     shown = signed_in(superuser=True).get(reverse(page, args=[made.pk for _ in arguments])).content.decode()
     marked = re.findall(r'aria-current="page".*?</span>\s*<span>(\w+)</span>', shown, re.DOTALL)
     assert marked == [item]
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("tc9_et__Leave_Rule__c", "tc9_<wbr>et__<wbr>Leave_<wbr>Rule__c"),
+        ("<b>_name", "&lt;b&gt;_<wbr>name"),
+        ("Account", "Account"),
+        ("", ""),
+    ],
+)
+def test_a_technical_name_breaks_after_its_underscores(name: str, shown: str) -> None:
+    assert breakable(name) == shown
