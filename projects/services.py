@@ -223,11 +223,13 @@ def use_blueprint(project: Project, blueprint: Blueprint) -> None:
     project.save(update_fields=["blueprint", "blueprint_version"])
 
 
-def external_id(target: EntitySchema, asked: str = "") -> str:
-    """The field that can carry our external id: the one asked for, else the likeliest; blank where none can."""
+def external_id(source: EntitySchema, target: EntitySchema, asked: str = "") -> str:
+    """The field of the target that can carry our external id: the one asked for, else the likeliest; blank where none
+    can. A key of the customer's own, which the source has, too, is none: its values move, and must not be ours."""
     carriers = [field.name for field in target.fields if field.external_id and field.unique and field.writable]
     likely = [name for known in EXTERNAL_IDS for name in carriers if twins.bare(name) == twins.bare(known)]
-    chosen = asked or next(iter((*likely, *carriers)), "")
+    others = [name for name in carriers if twins.twin(name, source.names) is None]
+    chosen = asked or next(iter((*likely, *others)), "")
     return chosen if chosen in carriers else ""
 
 
@@ -243,11 +245,11 @@ def make_key(project: Project, entity: str) -> tuple[str, ...]:
     """Have the target make a field for our external id on the twin of this source entity; one sentence per change,
     none where one can carry it. Raises ProjectInvalid where there is no twin or the target makes none, and connector
     errors."""
-    with orgs.open_target(project.target) as target:
+    with orgs.open_source(project.source) as source, orgs.open_target(project.target) as target:
         there = twins.twin(entity, (info.name for info in target.entities()))
         if there is None:
             raise ProjectInvalid(f"{project.target} has no {entity}; create it there first.")
-        if external_id(describe(project.target, there, target)):
+        if external_id(source.describe(entity), describe(project.target, there, target)):
             return ()
         if not target.capabilities.makes_keys:
             raise ProjectInvalid(f"{project.target} lets us make no fields; create a unique external id there.")
@@ -269,11 +271,12 @@ def _likeness(
 ) -> tuple[ObjectMapping, Left]:
     name, given = source.entity.name, source
     source = files.in_terms_of(source, target)
-    chosen = external_id(target, key)
+    chosen = external_id(source, target, key)
     if not chosen:
         raise KeyMissing(
-            f"{target.entity.name} has no unique external-id field in the target by which records could be found "
-            "again; create one there, or have it created here, then choose the object again."
+            f"{target.entity.name} has no unique external-id field in the target, beside keys of the customer's own, "
+            "by which records could be found again; create one there, or have it created here, then choose the object "
+            "again."
         )
     matched = owners.owner_fields(source, twins.field_twins(source, target), target) if people else {}
     apart = {

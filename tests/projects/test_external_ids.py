@@ -11,6 +11,7 @@ from django.urls import reverse
 
 from connectors.errors import ConnectorError, FatalError, SettingsInvalid
 from connectors.targets.salesforce import SalesforceTarget
+from connectors.types import FieldInfo
 from migration_factory.rehearsal import erase, make_org, salesforce_reach
 from orgs import services as orgs
 from orgs.models import Customer, Role
@@ -22,6 +23,7 @@ from runs.models import Run
 from runs.services import start_run
 from sandbox.salesforce.running import Running, running_simulator
 from tests.connectors.payroll_org import context_of, records_of
+from tests.fakes import schema
 from tests.runs.screens import signed_in, text
 
 pytestmark = [pytest.mark.processes, pytest.mark.django_db(transaction=True)]
@@ -124,3 +126,14 @@ def test_a_field_of_that_name_which_is_no_key_is_left_alone(target: Running) -> 
     target.control.define({**SHED, "fields": [{"fullName": OURS, "label": "Ours", "type": "Text", "length": 10}]})
     with SalesforceTarget(context_of(target)) as opened, pytest.raises(SettingsInvalid, match="not a unique external"):
         opened.make_key("Shed__c")
+
+
+def test_a_key_of_the_customers_own_is_not_filled_with_our_ids() -> None:
+    number = FieldInfo("Staff_No__c", external_id=True, unique=True)
+    legacy = FieldInfo("Legacy__c", external_id=True, unique=True)
+    ours = FieldInfo("pkg__External_Id__c", external_id=True, unique=True)
+    source = schema("Person__c", "Name", number, FieldInfo("External_Id__c", external_id=True, unique=True))
+    assert services.external_id(source, schema("Person__c", number)) == ""
+    assert services.external_id(source, schema("Person__c", number), "Staff_No__c") == "Staff_No__c"
+    assert services.external_id(source, schema("Person__c", number, legacy)) == "Legacy__c"
+    assert services.external_id(source, schema("Person__c", legacy, ours)) == "pkg__External_Id__c"
