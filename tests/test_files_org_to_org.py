@@ -8,8 +8,10 @@ import pytest
 from migration_factory.rehearsal import erase, make_org, salesforce_reach
 from orgs import services as orgs
 from orgs.models import Customer, Role
+from projects import readiness
 from projects import services as projects
 from projects.models import Project
+from projects.readiness import Sides
 from runs import drivers, reports, services
 from runs.choices import RunState
 from runs.dry_runs import start_dry_run
@@ -159,3 +161,16 @@ def test_a_dry_run_foretells_files_and_leaves_none(project: Project, both: tuple
     foretold = reports.figures(dry).totals
     done = reports.figures(finish(services.start_run(project))).totals
     assert (foretold["read"], foretold["rejected"]) == (done["read"], done["rejected"])
+
+
+def test_objects_of_files_fit_and_are_offered(project: Project, both: tuple[Running, Running]) -> None:
+    chosen(project)
+    entities = list(project.project_objects.values_list("source_entity", flat=True))
+    assert {"ContentDocument", "ContentDocumentLink"} <= set(entities)
+    with orgs.open_source(project.source) as reader, orgs.open_target(project.target) as writer:
+        sides = Sides.of(project, reader, writer)
+        fits = readiness.fits(sides, entities, entities)
+        previews = [readiness.preview(each, reader, writer) for each in project.project_objects.all()]
+    assert all(fit.good for fit in fits.values()), {name: fit.reasons for name, fit in fits.items() if not fit.good}
+    assert fits["Attachment"].target == "ContentVersion"
+    assert not [each.trouble for each in previews if each.trouble]
