@@ -34,6 +34,9 @@ FROZEN_SECONDS = 30.0
 """Silence after which a cluster is judged frozen; see ``Silence`` for what counts."""
 START_PATIENCE = 3
 """A cluster that has not answered yet gets so many times as long: starting takes its time on a busy machine."""
+LONGEST_START_PATIENCE = 8
+"""Each that never answered doubles what the next one gets, up to so many times: else a machine on which starting takes
+longer than any of them may would start one after the other and never work."""
 TAKE_OVER_SECONDS = 5.0
 """A supervisor that has not given a sign of life for so long is dead: it gives one every tick."""
 SETTLED_SECONDS = 10.0
@@ -98,6 +101,7 @@ class Supervisor:
         self.host: WorkerHost | None = None
         self.silence = Silence()
         self.backoff = Backoff()
+        self._more_patience = 1
         self._canary_at = 0.0
         self._purge_at = 0.0
         self._checker = Checker()
@@ -169,8 +173,12 @@ class Supervisor:
             return
         pulse = hosts.pulse(host)
         owed = pulse.canary_out and pulse.hands < self.cluster.workers
-        patience = self.frozen_after if pulse.answered else START_PATIENCE * self.frozen_after
+        if pulse.answered:
+            self._more_patience = 1
+        patience = self.frozen_after * (1 if pulse.answered else START_PATIENCE * self._more_patience)
         if self.silence.look(owed=owed, now=now) > patience:
+            if not pulse.answered:
+                self._more_patience = min(2 * self._more_patience, LONGEST_START_PATIENCE)
             self._replace(host, f"gave no sign of life for {patience:.0f} s")
             return
         if now >= self._canary_at:

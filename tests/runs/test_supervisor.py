@@ -131,6 +131,25 @@ def test_a_new_cluster_gets_longer_for_its_first_answer(watch: Watch) -> None:
     assert watch.cluster.starts == 2
 
 
+def test_a_machine_that_starts_slower_than_that_gets_longer_each_time(watch: Watch) -> None:
+    """Until one has answered; then the next is as impatient as ever."""
+    watch.supervisor.frozen_after = 10
+    watch.tick()
+    assert [seconds_to_the_next_start(watch) // 30 for _ in range(5)] == [1, 2, 4, 8, 8]
+    watch.tick(2)
+    watch.answer()
+    assert seconds_to_the_next_start(watch) < 30
+    assert seconds_to_the_next_start(watch) // 30 == 1
+
+
+def seconds_to_the_next_start(watch: Watch) -> int:
+    before, seconds = watch.cluster.starts, 0
+    while watch.cluster.starts == before:
+        watch.tick()
+        seconds += 1
+    return seconds
+
+
 def test_a_cluster_all_of_whose_hands_are_at_work_is_not_frozen(watch: Watch, world: World) -> None:
     run = services.start_run(factories.project(), drivers=2)
     watch.tick(2)
