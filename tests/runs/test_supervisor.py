@@ -274,7 +274,7 @@ def test_frozen_clusters_are_replaced(host: Host) -> None:
         before = pids(host) - {host.pid}
         freeze(host)
         until(restarts(host, number), 30)
-        until(answers(host), 30)
+        until(answers(host))
         until(lambda: len(host.parts()) == 4)
         assert not before & pids(host)
     assert host.log.read_text().count("gave no sign of life for 4 s") == 3
@@ -315,7 +315,7 @@ def test_one_supervisor_per_name(host: Host, tmp_path: Path) -> None:
     os.kill(host.pid, signal.SIGKILL)
     back = answers(host)
     host.restart()
-    until(back, 30)
+    until(back)
     assert len(first) == 7
     assert not first & pids(host)
     assert "killed 6 processes that an earlier supervisor left" in host.log.read_text()
