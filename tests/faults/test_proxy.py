@@ -37,7 +37,7 @@ def proxy(heard: list[bytes]) -> Iterator[Proxy]:
     handler = type("Handler", (Echo,), {"heard": heard})
     with socketserver.ThreadingTCPServer((HOST, 0), handler) as server:
         server.daemon_threads = True
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
         thread.start()
         try:
             with Proxy(Upstream(port=server.server_address[1])) as proxy:
