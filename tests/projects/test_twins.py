@@ -2,11 +2,12 @@
 
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from connectors.types import FieldInfo, RecordType
-from projects import blueprints
+from projects import blueprints, services
 from projects.blueprints.payroll import PAYROLL
 from projects.mapping.specification import Field, Mapped, Reference, Unknown
 from projects.twins import alike, bare, field_twins, missing_record_types, twin
@@ -96,3 +97,23 @@ def test_the_parts_of_a_geolocation_are_no_namespaced_fields() -> None:
     assert twin("Site__Latitude__s", ["Home__Latitude__s"]) is None
     assert twin("Site__Latitude__s", ["tc9_et__Site__Latitude__s", "Home__Latitude__s"]) == "tc9_et__Site__Latitude__s"
     assert bare("tc9_et__Site__Longitude__s") == bare("Site__Longitude__s")
+
+
+@pytest.mark.parametrize(
+    ("fields", "chosen"),
+    [
+        (["tc9_edc__External_ID_Data_Creation__c", "External_Id__c"], "tc9_edc__External_ID_Data_Creation__c"),
+        (["External_Id__c", "External_ID_Data_Creation__c"], "External_ID_Data_Creation__c"),
+        (["Legacy__c", "External_Id__c"], "External_Id__c"),
+        (["Legacy__c"], "Legacy__c"),
+        ([], ""),
+    ],
+)
+def test_the_external_id_of_an_org_is_found_whatever_package_brought_it(fields: list[str], chosen: str) -> None:
+    """Each side has its own: with the helper package, with a copy of its field, or with one of the org's own."""
+    carriers = (FieldInfo(name, external_id=True, unique=True) for name in fields)
+    others = (
+        FieldInfo("Not_Unique__c", external_id=True),
+        FieldInfo("Read_Only__c", external_id=True, unique=True, writable=False),
+    )
+    assert services.external_id(schema("Rule__c", "Name", *others, *carriers)) == chosen
