@@ -116,4 +116,5 @@ def test_the_external_id_of_an_org_is_found_whatever_package_brought_it(fields: 
         FieldInfo("Not_Unique__c", external_id=True),
         FieldInfo("Read_Only__c", external_id=True, unique=True, writable=False),
     )
-    assert services.external_id(schema("Rule__c", "Name", *others, *carriers)) == chosen
+    target = schema("Rule__c", "Name", *others, *carriers)
+    assert services.external_id(schema("ns__Rule__c", "Name"), target) == chosen
