@@ -29,7 +29,7 @@ from sandbox.salesforce import (
 )
 from sandbox.salesforce.bad import BadRecord
 from sandbox.salesforce.bulk import BulkJobs
-from sandbox.salesforce.components import Components
+from sandbox.salesforce.components import PERMISSION_SET, Components
 from sandbox.salesforce.composite import Composite
 from sandbox.salesforce.control import Control
 from sandbox.salesforce.definitions import Definitions
@@ -43,6 +43,7 @@ from sandbox.salesforce.ingest import IngestJobs
 from sandbox.salesforce.org import Org
 from sandbox.salesforce.query import Queries
 from sandbox.salesforce.rest import Call, Services, as_json
+from sandbox.salesforce.rights import Rights, User
 from sandbox.salesforce.soap import Soap
 from sandbox.salesforce.store import Store
 from sandbox.salesforce.versions import checked, versions
@@ -73,12 +74,13 @@ class Simulator:
 def simulator(definitions: Definitions, bad: list[BadRecord], *, hang_up: Hangup, seed: int = 0) -> Simulator:
     """The application over a filled store. ``hang_up`` resets the connection of a request's scope."""
     store, org = definitions.store, definitions.org
-    services = _services(definitions)
+    components = Components(org, store, Grants(definitions))
+    services = _services(definitions, components)
     faults = Faults(seed)
     routes = [
         *_data_routes(services),
         *_identity_routes(services),
-        *_soap_routes(services),
+        *Soap(Desk(org, store), components, Deployments(components), services.rights).routes(),
         *Control(services, definitions, faults, bad).routes(),
     ]
     handlers = {HTTPException: _http_error, ApiError: _api_error}
@@ -88,9 +90,9 @@ def simulator(definitions: Definitions, bad: list[BadRecord], *, hang_up: Hangup
     return Simulator(org, store, gate, services, bad)
 
 
-def _services(definitions: Definitions) -> Services:
+def _services(definitions: Definitions, components: Components) -> Services:
     store, org = definitions.store, definitions.org
-    writer = Writer(store, org, definitions.automation)
+    writer = Writer(store, org, definitions.automation, org.user_id, lambda: definitions.whole)
     deleter = Deleter(writer)
     return Services(
         org=org,
@@ -100,7 +102,9 @@ def _services(definitions: Definitions) -> Services:
         ingest=IngestJobs(store, org, writer, deleter),
         writer=writer,
         deleter=deleter,
-        grants=Grants(definitions),
+        grants=components.grants,
+        rights=Rights(definitions, components.grants, partial(components.get, PERMISSION_SET)),
+        user_id=org.user_id,
         started=datetime.now(UTC).replace(microsecond=0),
     )
 
@@ -178,7 +182,8 @@ def _identity_routes(services: Services) -> list[BaseRoute]:
         return oauth.authorize(org, request)
 
     async def consent(request: Request) -> Response:
-        return oauth.consent(org, await form_of(request))
+        form = await form_of(request)
+        return await run_in_threadpool(oauth.consent, desk, form)
 
     async def revoke(request: Request) -> Response:
         return oauth.revoke(org, await form_of(request))
@@ -200,29 +205,31 @@ def _identity_routes(services: Services) -> list[BaseRoute]:
     ]
 
 
-def _soap_routes(services: Services) -> list[Route]:
-    components = Components(services.org, services.store, services.grants)
-    return Soap(services.org, components, Deployments(components)).routes()
-
-
 def _guarded(services: Services, handler: Handler) -> Callable[[Request], object]:
     """An endpoint that checks version, session and daily allowance first, in the platform's order."""
 
     async def endpoint(request: Request) -> Response:
         version = checked(request.path_params["version"])
-        if not services.org.knows(oauth.bearer(request)):
+        user = await run_in_threadpool(_user, services, request)
+        if user is None:
             return _with_challenge(ApiError(401, "INVALID_SESSION_ID", "Session expired or invalid"))
         if not services.org.use():
             raise ApiError(403, "REQUEST_LIMIT_EXCEEDED", "TotalRequests Limit exceeded.")
         call = Call(request, version, await request.body())
         try:
-            answer = await run_in_threadpool(handler, services, call)
+            answer = await run_in_threadpool(lambda: handler(services.acting(user), call))
         except ApiError as error:
             answer = as_json(error.body(), error.status)
         answer.headers["Sforce-Limit-Info"] = services.org.usage()
         return answer
 
     return endpoint
+
+
+def _user(services: Services, request: Request) -> User | None:
+    """Whose session the request comes with; None where it is worth nothing, also because the user was deactivated."""
+    holder = services.org.holder(oauth.bearer(request))
+    return services.rights.user(holder) if holder else None
 
 
 def _with_challenge(error: ApiError) -> Response:

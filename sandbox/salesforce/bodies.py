@@ -36,8 +36,8 @@ def record_kind(store: Store, record: object) -> SObject:
 
 def writable(subject: SObject, operation: str) -> SObject:
     """The object, where records of it may be made, changed or deleted; raises ApiError."""
-    allowed = subject.deletable if operation == "delete" else subject.createable
-    if not allowed:
+    may = {"delete": subject.deletable, "insert": subject.createable, "update": subject.may_change}
+    if not may.get(operation, subject.createable and subject.may_change):
         raise ApiError(400, "INVALID_TYPE_FOR_OPERATION", f"entity type {subject.name} does not support {operation}")
     return subject
 

@@ -3,6 +3,7 @@
 https://developer.salesforce.com/docs/atlas.en-us.api_asynch.meta/api_asynch/queries.htm
 """
 
+import copy
 import itertools
 import threading
 from collections.abc import Mapping
@@ -50,10 +51,17 @@ class BulkJobs:
     def __init__(self, store: Store, org: Org) -> None:
         self.store = store
         self.org = org
+        self.user_id = org.user_id
         self._jobs: dict[str, Job] = {}
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()
         self._workers = ThreadPoolExecutor(max_workers=2, thread_name_prefix="bulk")
+
+    def acting(self, store: Store, user_id: str) -> "BulkJobs":
+        """The same jobs, for a user who sees ``store``."""
+        view = copy.copy(self)
+        view.store, view.user_id = store, user_id
+        return view
 
     def close(self) -> None:
         self._workers.shutdown(cancel_futures=True)
@@ -67,7 +75,7 @@ class BulkJobs:
         table = f"_bulk_{number}"
         work = self._workers.submit(self._fill, table, plan, DELIMITERS[delimiter])
         key = ids.record_id("750", self.org.first + number)
-        job = Job(key, operation, plan, version, delimiter, ending, table, _now(), self.org.user_id, work, stamp=_now())
+        job = Job(key, operation, plan, version, delimiter, ending, table, _now(), self.user_id, work, stamp=_now())
         with self._lock:
             self._jobs[key] = job
             self.org.bulk_jobs += 1

@@ -193,6 +193,8 @@ class Components:
         return {
             "key": shared["consumerKey"],
             "name": name,
+            "secret": shared.get("consumerSecret", ""),
+            "runs_as": self._runs_as(shared, "isClientCredentialsFlowEnabled", policy.get("clientCredentialsFlowUser")),
             "callbacks": tuple(str(shared["callbackUrl"]).split()),
             "certificate": shared.get("certificate", ""),
             "needs_pkce": _flag(shared, "isPkceRequired"),
@@ -218,12 +220,23 @@ class Components:
             "callbacks": tuple(str(config.get("callbackUrl", "")).split()),
             "certificate": config.get("certificate", ""),
             "needs_pkce": _flag(config, "isPkceRequired"),
+            "runs_as": self._runs_as(config, "isClientCredentialEnabled", config.get("oauthClientCredentialUser")),
+            "rotates": _flag(config, "isRefreshTokenRotationEnabled"),
             "secret_optional": _flag(config, "isSecretRequiredForRefreshToken", absent=True) is False,
             "preauthorised": _flag(config, "isAdminApproved"),
             "permission_sets": frozenset(self._permission_set_ids(_several(content.get("permissionSetName")))),
             "profiles": frozenset(_several(content.get("profileName"))),
             "scopes": tuple(_SCOPES.get(each, each.lower()) for each in _several(scopes)),
         }
+
+    def _runs_as(self, content: Content, switch: str, username: Any) -> str:
+        """The id of the user of the client credentials flow; blank where it is off."""
+        if not _flag(content, switch) or not username:
+            return ""
+        with self.store.read() as connection:
+            sql = 'SELECT "Id" FROM "User" WHERE lower("Username") = lower(?)'
+            found = connection.execute(sql, (str(username),)).fetchone()
+        return str(found[0]) if found else ""
 
     def _permission_set_ids(self, named: Sequence[str]) -> list[str]:
         """The ids of permission sets given by id or by name."""

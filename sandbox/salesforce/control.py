@@ -1,6 +1,7 @@
 """``/_sandbox/…``: what tests and rehearsals do to an org from outside. Not a Salesforce path, no token needed."""
 
 import re
+import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, fields
 
@@ -11,10 +12,12 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from sandbox.salesforce import person_accounts, records
+from sandbox.salesforce.apps import PLATFORM_CLI
 from sandbox.salesforce.automation import Assignment
 from sandbox.salesforce.bad import BadRecord
 from sandbox.salesforce.definitions import Definitions
 from sandbox.salesforce.faults import Fault, Faults
+from sandbox.salesforce.grants import Desk
 from sandbox.salesforce.ids import normalised
 from sandbox.salesforce.org import Settings
 from sandbox.salesforce.rest import Services
@@ -45,6 +48,7 @@ class Control:
             ("DELETE", "/_sandbox/faults", self.clear_faults),
             ("PATCH", "/_sandbox/settings", self.change_settings),
             ("DELETE", "/_sandbox/tokens", self.expire_tokens),
+            ("POST", "/_sandbox/sessions", self.log_in),
             ("DELETE", "/_sandbox/cursors", self.expire_cursors),
             ("GET", "/_sandbox/records/{name}", self.dump),
             ("POST", "/_sandbox/records/{name}", self.upsert),
@@ -124,6 +128,23 @@ class Control:
         self.services.org.expire()
         return {}
 
+    def log_in(self, request: Request, body: bytes) -> object:
+        """``{"user": id or user name}``: a session and a refresh token of theirs, and a password."""
+        org, named = self.services.org, str(_mapping(_parsed(body)).get("user", ""))
+        user_id = Desk(org, self.services.store).active(named)
+        if user_id is None:
+            raise Refused(f"no active user is called {named}")
+        password = "Sandbox-" + secrets.token_urlsafe(12)
+        org.set_password(user_id, password)
+        refresh = org.apps.new_refresh_token(PLATFORM_CLI, user_id)
+        return {
+            "user_id": user_id,
+            "access_token": org.new_token(user_id),
+            "refresh_token": refresh,
+            "sfdx_auth_url": f"force://{PLATFORM_CLI}::{refresh}@{request.url.netloc}",
+            "password": password,
+        }
+
     def expire_cursors(self, _: Request, __: bytes) -> object:
         return {"expired": self.services.queries.expire()}
 
@@ -175,8 +196,9 @@ class Control:
 
     def set_access(self, request: Request, body: bytes) -> object:
         try:
-            access = str(_mapping(_parsed(body)).get("access"))
-            self.definitions.set_access(request.path_params["name"], request.path_params["field"], access)
+            given = _mapping(_parsed(body))
+            access, profile = str(given.get("access")), str(given.get("profile") or "")
+            self.definitions.set_access(request.path_params["name"], request.path_params["field"], access, profile)
         except ValueError as wrong:
             raise Refused(str(wrong)) from wrong
         return {}

@@ -1,6 +1,6 @@
 """What an org's administrator changes while it runs: objects, fields, record types, rules, and who may see a field."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -24,13 +24,15 @@ _AUDITED = frozenset(
 
 @dataclass
 class Definitions:
-    """The whole schema of an org; the store's is what its user sees of it."""
+    """The whole schema of an org; the store's is what its administrator sees of it, and ``rights`` says what others do.
+    ``access`` is by object and field, for everybody; ``profiles`` by profile, object and field."""
 
     store: Store
     org: Org
     automation: Automation
     whole: Schema = field(init=False)
     access: dict[tuple[str, str], str] = field(default_factory=dict)
+    profiles: dict[tuple[str, str, str], str] = field(default_factory=dict)
     skipped_rules: dict[str, str] = field(default_factory=dict)
     """Validation rules of a data set that this sandbox does not understand, with the reason."""
 
@@ -66,18 +68,27 @@ class Definitions:
                 except Unsupported as reason:
                     self.skipped_rules[f"{path.name}.{each.name.partition('.')[0]}"] = str(reason)
 
-    def set_access(self, name: str, field_name: str, access: str) -> None:
-        """Hide a field from the user (none), let it be read only (read) or give it back (edit). Raises ValueError."""
+    def set_access(self, name: str, field_name: str, access: str, profile: str = "") -> None:
+        """Hide a field (none), let it be read only (read) or give it back (edit), for everybody or for the users of one
+        profile, to whom permission sets may still give it. Raises ValueError."""
         subject = self.whole.get(name)
         found = subject.field(field_name) if subject else None
         if subject is None or found is None or access not in ACCESS:
             raise ValueError(f"{name}.{field_name} is no field here, or {access} is none of {', '.join(ACCESS)}")
+        if profile:
+            self.profiles[profile, subject.name, found.name] = access
+            return
         self.access[subject.name, found.name] = access
         self.apply()
 
     def apply(self) -> None:
         """Make the store show what the user may see now."""
-        self.store.change_schema(Schema(self._seen(each) for each in self.whole))
+        self.store.change_schema(
+            Schema(
+                self.seen(subject, lambda each, name=subject.name: self.access.get((name, each.name), "edit"))  # type: ignore[misc]  # the default binds the loop's name
+                for subject in self.whole
+            )
+        )
 
     def add_rule(self, name: str, given: Mapping[str, object]) -> None:
         """A rule of a control request: name, formula or ``where`` (field → value), message, code, field, on, active,
@@ -138,14 +149,15 @@ class Definitions:
         self.whole = finished(self.whole.changed(subject))
         self.apply()
 
-    def _seen(self, subject: SObject) -> SObject:
+    def seen(self, subject: SObject, access: Callable[[Field], str]) -> SObject:
+        """The object with those of its fields that ``access`` (``none``, ``read`` or ``edit``) lets be seen."""
         audited = bool(self.org.settings.audit_fields) and (subject.custom or subject.name in _AUDITED)
         changed: list[Field] = []
         for each in subject.fields:
-            access = self.access.get((subject.name, each.name), "edit")
-            if access == "none":
+            given = access(each)
+            if given == "none":
                 continue
-            readable = replace(each, createable=False, updateable=False) if access == "read" else each
+            readable = replace(each, createable=False, updateable=False) if given == "read" else each
             changed.append(
                 replace(readable, createable=True) if audited and each.name in records.AUDIT_FIELDS else readable
             )

@@ -74,7 +74,7 @@ def _summary(subject: SObject, version: str) -> dict[str, Any]:
         "searchable": subject.searchable,
         "triggerable": subject.triggerable,
         "undeletable": subject.undeletable,
-        "updateable": subject.createable,
+        "updateable": subject.may_change,
         "urls": urls,
     }
 
@@ -125,7 +125,7 @@ def describe_field(field: Field) -> dict[str, Any]:
         "nameField": field.name_field,
         "namePointing": field.polymorphic,
         "nillable": field.nillable,
-        "permissionable": field.custom or (field.nillable and (field.createable or field.updateable or compound)),
+        "permissionable": field.permissionable,
         "picklistValues": [
             {
                 "active": each.active,

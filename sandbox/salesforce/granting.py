@@ -36,10 +36,10 @@ class Grants:
     def give(self, name: str, content: Mapping[str, Any]) -> None:
         """What a permission set grants from now on, in place of what it granted before. Raises ValueError."""
         self.permissions[name] = frozenset(
-            str(each["name"]) for each in _entries(content, "customPermissions") if each.get("enabled") == "true"
+            str(each["name"]) for each in entries(content, "customPermissions") if each.get("enabled") == "true"
         )
         self.access[name] = dict(self._fields(content))
-        self._store_entries(name)
+        self._storeentries(name)
         self.refresh()
 
     def forget(self, name: str) -> None:
@@ -98,7 +98,7 @@ class Grants:
         return [str(name) for (name,) in rows]
 
     def _fields(self, content: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-        for entry in _entries(content, "fieldPermissions"):
+        for entry in entries(content, "fieldPermissions"):
             subject, _, name = str(entry.get("field")).partition(".")
             known = self.definitions.whole.get(subject)
             if known is None or known.field(name) is None:
@@ -106,7 +106,7 @@ class Grants:
             readable, editable = entry.get("readable") == "true", entry.get("editable") == "true"
             yield f"{subject}.{name}", "edit" if editable else "read" if readable else "none"
 
-    def _store_entries(self, name: str) -> None:
+    def _storeentries(self, name: str) -> None:
         """The rows of SetupEntityAccess that say which custom permissions the set has."""
         store, user = self.definitions.store, self.definitions.org.user_id
         parent, subject = self._id_of("PermissionSet", "Name", name), store.schema.require("SetupEntityAccess")
@@ -126,6 +126,6 @@ class Grants:
         return str(found[0]) if found else ""
 
 
-def _entries(content: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
+def entries(content: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
     found = content.get(name) or []
     return found if isinstance(found, list) else [found]

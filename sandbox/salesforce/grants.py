@@ -63,7 +63,22 @@ class Desk:
         decide = grants.get(form.get("grant_type", ""))
         if decide is None:
             raise TokenRefused("unsupported_grant_type", "grant type not supported")
-        return decide(form, base_url)
+        granted = decide(form, base_url)
+        if self.active(granted.user_id) is None:
+            raise TokenRefused("invalid_grant", "inactive user")
+        return granted
+
+    def active(self, named: str) -> str | None:
+        """The id of the active user of that id or user name."""
+        sql = 'SELECT "Id" FROM "User" WHERE ("Id" = ? OR lower("Username") = lower(?)) AND "IsActive"'
+        with self.store.read() as connection:
+            found = connection.execute(sql, (named, named)).fetchone()
+        return str(found[0]) if found else None
+
+    def by_password(self, username: str, password: str) -> str | None:
+        """The id of the active user of that name with that password, security token included."""
+        user_id = self.active(username)
+        return user_id if user_id is not None and self.org.is_password(user_id, password) else None
 
     def _client_credentials(self, form: Mapping[str, str], base_url: str) -> Granted:
         del base_url
@@ -91,11 +106,10 @@ class Desk:
     def _password(self, form: Mapping[str, str], base_url: str) -> Granted:
         del base_url
         self._check_secret(self._app(form), form)
-        credentials = self.org.credentials
-        secret = credentials.password + credentials.security_token
-        if (form.get("username"), form.get("password")) != (credentials.username, secret):
+        user_id = self.by_password(form.get("username", ""), form.get("password", ""))
+        if user_id is None:
             raise TokenRefused("invalid_grant", "authentication failure")
-        return Granted(self.org.user_id, ("api",))
+        return Granted(user_id, ("api",))
 
     def _code(self, form: Mapping[str, str], base_url: str) -> Granted:
         """The exchange of a consent's code, with the proof of RFC 7636 where a challenge was sent."""

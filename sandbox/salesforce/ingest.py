@@ -3,6 +3,7 @@
 https://developer.salesforce.com/docs/atlas.en-us.api_asynch.meta/api_asynch/bulk_api_2_0_ingest.htm
 """
 
+import copy
 import itertools
 import threading
 import time
@@ -75,6 +76,12 @@ class IngestJobs:
         self._lock = threading.Lock()
         self._workers = ThreadPoolExecutor(max_workers=4, thread_name_prefix="ingest")
 
+    def acting(self, store: Store, writer: Writer, deleter: Deleter) -> "IngestJobs":
+        """The same jobs, for a user who sees ``store``; what they begin is written by ``writer``."""
+        view = copy.copy(self)
+        view.store, view.writer, view.deleter = store, writer, deleter
+        return view
+
     def close(self) -> None:
         for job in self._jobs.values():
             job.stopped.set()
@@ -86,7 +93,9 @@ class IngestJobs:
         delimiter, ending = _format(request)
         number = next(self._numbers)
         job_id = ids.record_id("750", self.org.first + 62**6 + number)
-        job = IngestJob(job_id, subject, operation, key, version, delimiter, ending, _now(), self.org.user_id, _now())
+        job = IngestJob(
+            job_id, subject, operation, key, version, delimiter, ending, _now(), self.writer.user_id, _now()
+        )
         job.assignment = str(request.get("assignmentRuleId") or "")
         with self._lock:
             self._jobs[job_id] = job
@@ -99,7 +108,10 @@ class IngestJobs:
         subject = self.store.schema.get(name)
         if subject is None:
             raise ApiError(400, "INVALIDJOB", f"InvalidJob : Unknown object: {name}")
-        if not subject.bulk or not (subject.deletable if "elete" in operation else subject.createable):
+        may = {"insert": subject.createable, "update": subject.may_change}
+        if not subject.bulk or not may.get(
+            operation, subject.deletable if "elete" in operation else subject.createable
+        ):
             raise ApiError(400, "INVALIDENTITY", f"Entity '{subject.name}' is not supported by the Bulk API.")
         if operation == "hardDelete" and not self.org.settings.hard_delete:
             message = "FeatureNotEnabled : hardDelete operation requires special user profile permission, please contact your system administrator"  # noqa: E501

@@ -10,6 +10,7 @@ import html
 import re
 import time
 from collections.abc import Mapping
+from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
 import orjson
@@ -33,7 +34,7 @@ def token_answer(desk: Desk, base_url: str, form: Mapping[str, str], authorizati
     identity = f"{base_url}/id/{org.org_id}/{granted.user_id}"
     signature = hashlib.sha256((identity + issued + org.credentials.client_secret).encode()).digest()
     answer = {
-        "access_token": org.new_token(),
+        "access_token": org.new_token(granted.user_id),
         "signature": base64.b64encode(signature).decode(),
         "scope": " ".join(granted.scopes),
         "instance_url": base_url,
@@ -61,25 +62,31 @@ def authorize(org: Org, request: Request) -> Response:
     return HTMLResponse(_CONSENT.format(app=html.escape(app.name or app.key), query=html.escape(str(asked))))
 
 
-def consent(org: Org, form: Mapping[str, str]) -> Response:
-    """``POST /services/oauth2/consent``: what the person pressed, sent back to the app with its state."""
+def consent(desk: Desk, form: Mapping[str, str]) -> Response:
+    """``POST /services/oauth2/consent``: what the person pressed, sent back to the app with its state.
+
+    The person is the administrator, or whom ``login_hint`` names: there is no page of logging in before."""
+    org = desk.org
     asked = dict(parse_qsl(form.get("query", ""), keep_blank_values=True))
     app = org.apps.get(asked.get("client_id", ""))
     target = asked.get("redirect_uri", "")
     if app is None or not _returns_to(app, target):
         return _refusal("error=invalid_client_id&error_description=client identifier invalid")
+    person = desk.active(asked["login_hint"]) if asked.get("login_hint") else org.user_id
+    if person is None:
+        return _refusal("error=access_denied&error_description=no active user has this name")
     told = {"state": asked["state"]} if "state" in asked else {}
     if form.get("answer") != "allow":
         told |= {"error": "access_denied", "error_description": "end-user denied authorization"}
     else:
-        told["code"] = org.apps.new_code(Consented(app.key, target, asked.get("code_challenge", ""), org.user_id))
+        told["code"] = org.apps.new_code(Consented(app.key, target, asked.get("code_challenge", ""), person))
     return RedirectResponse(f"{target}?{urlencode(told)}", 302)
 
 
 def revoke(org: Org, form: Mapping[str, str]) -> Response:
     """``POST /services/oauth2/revoke``: ends a session or a refresh token."""
     token = form.get("token", "")
-    if org.knows(token):
+    if org.holder(token):
         org.expire(token)
     elif not org.apps.revoke(token):
         return _json({"error": "unsupported_token_type", "error_description": "this token is not supported"}, 400)
@@ -115,14 +122,14 @@ def _basic(authorization: str | None) -> dict[str, str]:
 
 def userinfo(org: Org, store: Store, request: Request) -> Response:
     """``GET /services/oauth2/userinfo``: 403 and a plain word without a good token, as on the platform."""
-    if not org.knows(bearer(request)):
+    user = _user(org, store, request)
+    if user is None:
         return Response("Bad_OAuth_Token", 403, media_type="text/plain")
     base = base_url(request)
-    user = _user(org, store)
     rest = f"{base}/services/data/v{{version}}/"
     answer = {
-        "sub": f"{base}/id/{org.org_id}/{org.user_id}",
-        "user_id": org.user_id,
+        "sub": f"{base}/id/{org.org_id}/{user['Id']}",
+        "user_id": user["Id"],
         "organization_id": org.org_id,
         "preferred_username": user["Username"],
         "nickname": user["Alias"],
@@ -141,19 +148,19 @@ def userinfo(org: Org, store: Store, request: Request) -> Response:
 
 def identity(org: Org, store: Store, request: Request) -> Response:
     """``GET /id/<org>/<user>``, the address in a token answer's ``id``."""
-    if not org.knows(bearer(request)):
+    user = _user(org, store, request)
+    if user is None:
         return Response(
             "Missing_OAuth_Token" if not bearer(request) else "Bad_OAuth_Token", 403, media_type="text/plain"
         )
-    if request.path_params["org"][:15] != org.org_id[:15] or request.path_params["user"][:15] != org.user_id[:15]:
+    if request.path_params["org"][:15] != org.org_id[:15] or request.path_params["user"][:15] != user["Id"][:15]:
         return Response("Not_Found", 404, media_type="text/plain")
     base = base_url(request)
-    user = _user(org, store)
     rest = f"{base}/services/data/v{{version}}/"
     answer = {
-        "id": f"{base}/id/{org.org_id}/{org.user_id}",
+        "id": f"{base}/id/{org.org_id}/{user['Id']}",
         "asserted_user": True,
-        "user_id": org.user_id,
+        "user_id": user["Id"],
         "organization_id": org.org_id,
         "username": user["Username"],
         "nick_name": user["Alias"],
@@ -178,11 +185,15 @@ def base_url(request: Request) -> str:
     return f"{request.url.scheme}://{request.url.netloc}"
 
 
-def _user(org: Org, store: Store) -> dict[str, object]:
+def _user(org: Org, store: Store, request: Request) -> dict[str, Any] | None:
+    """The active user whose session the request comes with."""
     with store.read() as connection:
-        row = connection.execute('SELECT * FROM "User" WHERE "Id" = ?', (org.user_id,))
+        row = connection.execute(
+            'SELECT * FROM "User" WHERE "Id" = ? AND "IsActive"', (org.holder(bearer(request)) or "",)
+        )
         names = [column[0] for column in row.description]
-        return dict(zip(names, row.fetchone(), strict=True))
+        found = row.fetchone()
+    return None if found is None else dict(zip(names, found, strict=True))
 
 
 def _json(content: object, status: int = 200) -> Response:

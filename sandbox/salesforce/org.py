@@ -85,7 +85,8 @@ class Org:
     batches: int = 0
     calls: Counter[str] = field(default_factory=Counter)
     apps: Apps = field(default_factory=Apps)
-    _tokens: set[str] = field(default_factory=set)
+    _tokens: dict[str, str] = field(default_factory=dict)
+    _passwords: dict[str, str] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _numbers: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
 
@@ -110,20 +111,31 @@ class Org:
         for app, token in ((App(PLATFORM_CLI), given.refresh_token), (own, given.app_refresh_token)):
             self.apps.put(app)
             self.apps.admit(token, app.key, self.user_id)
+        self._passwords[self.user_id] = given.password + given.security_token
 
-    def new_token(self) -> str:
+    def new_token(self, user_id: str) -> str:
+        """A session of that user."""
         token = f"{self.org_id[:15]}!AQ{secrets.token_urlsafe(60)}"
         with self._lock:
-            self._tokens.add(token)
+            self._tokens[token] = user_id
         return token
 
-    def knows(self, token: str) -> bool:
-        return token in self._tokens
+    def holder(self, token: str) -> str | None:
+        """The id of the user whose session it is."""
+        return self._tokens.get(token)
+
+    def set_password(self, user_id: str, password: str) -> None:
+        """``password`` with the security token behind it."""
+        with self._lock:
+            self._passwords[user_id] = password
+
+    def is_password(self, user_id: str, password: str) -> bool:
+        return bool(password) and self._passwords.get(user_id) == password
 
     def expire(self, token: str | None = None) -> None:
         """Make one access token, or every one, invalid."""
         with self._lock:
-            self._tokens = set() if token is None else self._tokens - {token}
+            self._tokens = {} if token is None else {each: who for each, who in self._tokens.items() if each != token}
 
     def count(self, method: str, path: str) -> None:
         """Note a call, by method and path with ids and locators written as ``{id}``."""

@@ -1,5 +1,6 @@
 """REST queries: run a plan, cut it into pages, keep the cursors that ``nextRecordsUrl`` points at."""
 
+import copy
 import itertools
 import re
 import threading
@@ -42,6 +43,12 @@ class Queries:
         self._cursors: dict[str, Cursor] = {}
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()
+
+    def acting(self, store: Store) -> "Queries":
+        """The same cursors, for a user who sees ``store``."""
+        view = copy.copy(self)
+        view.store = store
+        return view
 
     def run(self, soql: str, *, version: str, resource: str, page: int, deleted: bool) -> bytes:
         """The first page of a query as response JSON; raises ApiError. ``resource`` is query or queryAll."""

@@ -1,7 +1,7 @@
 """The REST resources under ``/services/data/vXX.X``: describe, query, single records, deleted and updated, limits."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
@@ -22,6 +22,7 @@ from sandbox.salesforce.limits import limits, record_counts
 from sandbox.salesforce.org import Org
 from sandbox.salesforce.query import Queries, page_size
 from sandbox.salesforce.render import json_row
+from sandbox.salesforce.rights import Rights, User
 from sandbox.salesforce.rows import Asked
 from sandbox.salesforce.schema import SObject
 from sandbox.salesforce.soql import Name, Query, utc_text
@@ -35,7 +36,7 @@ UPDATED_DAYS = 30
 
 @dataclass(frozen=True)
 class Services:
-    """What the resources work on."""
+    """What the resources work on, for one user; as made, for the org's administrator."""
 
     org: Org
     store: Store
@@ -45,7 +46,29 @@ class Services:
     writer: Writer
     deleter: Deleter
     grants: Grants
+    rights: Rights
+    user_id: str
     started: datetime
+
+    def acting(self, user: User) -> "Services":
+        """The same org as this user sees it, and writes to it."""
+        if user.id == self.user_id and user.administers:
+            return self
+        store = self.store.seen_as(*self.rights.seen_by(user))
+        automation = replace(self.writer.automation, granted=self.rights.permissions(user))
+        system = replace(self.writer, automation=automation, user_id=user.id)
+        # What hangs on a deleted record goes with it, whether or not the user sees it.
+        writer, deleter = replace(system, store=store), Deleter(system)
+        return replace(
+            self,
+            store=store,
+            queries=self.queries.acting(store),
+            bulk=self.bulk.acting(store, user.id),
+            ingest=self.ingest.acting(store, writer, deleter),
+            writer=writer,
+            deleter=deleter,
+            user_id=user.id,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +98,8 @@ def resources(services: Services, call: Call) -> Response:
     """``GET /services/data/vXX.X``: what there is."""
     path = f"/services/data/v{call.version}/"
     names = ("sobjects", "query", "queryAll", "limits", "jobs", "composite")
-    org = services.org
     # Here the org is its own log-in host: a client that follows this address must not send its token elsewhere.
-    identity = f"{str(call.request.base_url).rstrip('/')}/id/{org.org_id}/{org.user_id}"
+    identity = f"{str(call.request.base_url).rstrip('/')}/id/{services.org.org_id}/{services.user_id}"
     return as_json({**{name: path + name for name in names}, "identity": identity})
 
 

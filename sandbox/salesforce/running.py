@@ -124,9 +124,14 @@ class ControlClient:
         """Add objects, fields, record types or validation rules, given as metadata with the vendor's names."""
         return list(self._ask("POST", "/_sandbox/objects", list(objects))["objects"])
 
-    def set_access(self, name: str, field: str, access: str) -> None:
-        """Say whether the user may not see a field (``none``), only read it (``read``) or all (``edit``)."""
-        self._ask("PATCH", f"/_sandbox/fields/{name}/{field}", {"access": access})
+    def log_in(self, user: str) -> dict[str, str]:
+        """A session of the user of that id or name: access_token, refresh_token, sfdx_auth_url, password, user_id."""
+        return dict(self._ask("POST", "/_sandbox/sessions", {"user": user}))
+
+    def set_access(self, name: str, field: str, access: str, profile: str = "") -> None:
+        """Say whether a field is not to be seen (``none``), only to be read (``read``) or all (``edit``), for everybody
+        or for the users of a profile, to whom permission sets may still give it."""
+        self._ask("PATCH", f"/_sandbox/fields/{name}/{field}", {"access": access, "profile": profile})
 
     def add_rule(self, name: str, /, **rule: object) -> None:
         """Make an object refuse records: name, formula or where, message, code, field, on, active, alert."""
@@ -294,7 +299,7 @@ def _ready(org: Org, store: Store, scheme: str, address: str, certificates: Cert
         url=f"{scheme}://{address}",
         client_id=credentials.client_id,
         client_secret=credentials.client_secret,
-        access_token=org.new_token(),
+        access_token=org.new_token(org.user_id),
         refresh_token=credentials.refresh_token,
         app_refresh_token=credentials.app_refresh_token,
         sfdx_auth_url=f"force://{PLATFORM_CLI}::{credentials.refresh_token}@{address}",

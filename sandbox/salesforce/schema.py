@@ -87,6 +87,12 @@ class Field:
         return self.formula is not None or self.rollup is not None
 
     @property
+    def permissionable(self) -> bool:
+        """Whether a user's access to it can be taken away; never for what every record must have."""
+        optional = self.nillable and self.relationship_order is None
+        return optional and (self.custom or self.createable or self.updateable or self.type == "address")
+
+    @property
     def stored(self) -> bool:
         return self.type != "address" and not self.calculated
 
@@ -114,6 +120,7 @@ class SObject:
     fields: tuple[Field, ...]
     custom: bool = False
     createable: bool = True
+    changeable: bool | None = None
     deletable: bool = True
     undeletable: bool = True
     mergeable: bool = False
@@ -134,6 +141,11 @@ class SObject:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "by_name", {each.name.lower(): each for each in self.fields})
+
+    @property
+    def may_change(self) -> bool:
+        """Whether records may be updated: as ``changeable`` says, else where they may be created."""
+        return self.createable if self.changeable is None else self.changeable
 
     def field(self, name: str) -> Field | None:
         return self.by_name.get(name.lower())

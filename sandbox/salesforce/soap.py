@@ -16,8 +16,10 @@ from starlette.routing import Route
 
 from sandbox.salesforce.components import FOLDERS, ComponentRefused, Components
 from sandbox.salesforce.deployments import Deployment, Deployments, Failure
+from sandbox.salesforce.grants import Desk
 from sandbox.salesforce.oauth import base_url
 from sandbox.salesforce.org import Org
+from sandbox.salesforce.rights import Rights
 from sandbox.salesforce.soap_text import content_of, plain_name, repeated, written
 
 METADATA = "http://soap.sforce.com/2006/04/metadata"
@@ -37,9 +39,14 @@ class Fault(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Soap:
-    org: Org
+    desk: Desk
     components: Components
     deployments: Deployments
+    rights: Rights
+
+    @property
+    def org(self) -> Org:
+        return self.desk.org
 
     def routes(self) -> list[Route]:
         return [
@@ -54,8 +61,9 @@ class Soap:
             raise Fault("UNKNOWN_EXCEPTION", f"{plain_name(call)} is not simulated by this sandbox")
         if float(request.path_params["version"]) > LAST_LOGIN_VERSION or not self.org.settings.soap_login:
             raise Fault("INVALID_OPERATION", "SOAP API login() is disabled by default in this org.")
-        given, known = content_of(call), self.org.credentials
-        if (given.get("username"), given.get("password")) != (known.username, known.password + known.security_token):
+        given = content_of(call)
+        user_id = self.desk.by_password(str(given.get("username")), str(given.get("password")))
+        if user_id is None:
             raise Fault("INVALID_LOGIN", "Invalid username, password, security token; or user locked out.")
         base, version = base_url(request), request.path_params["version"]
         result = {
@@ -63,16 +71,18 @@ class Soap:
             "passwordExpired": False,
             "sandbox": True,
             "serverUrl": f"{base}/services/Soap/u/{version}/{self.org.org_id}",
-            "sessionId": self.org.new_token(),
-            "userId": self.org.user_id,
+            "sessionId": self.org.new_token(user_id),
+            "userId": user_id,
         }
         return f"<loginResponse><result>{written(result)}</result></loginResponse>"
 
     def metadata(self, request: Request, session: str, call: Element) -> str:
         del request
-        if not self.org.knows(session):
+        holder = self.org.holder(session)
+        user = self.rights.user(holder) if holder else None
+        if user is None:
             raise Fault("INVALID_SESSION_ID", "INVALID_SESSION_ID: Invalid Session ID found in SessionHeader")
-        if not self.org.settings.setup_access:
+        if not self.org.settings.setup_access or not self.rights.has(user, "ModifyAllData", "ModifyMetadata"):
             raise Fault(
                 "INSUFFICIENT_ACCESS",
                 "INSUFFICIENT_ACCESS: use of the Metadata API requires a user with the ModifyAllData or "

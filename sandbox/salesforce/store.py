@@ -7,6 +7,7 @@ Inside ``write()`` the same thread reads what it has written so far, and a ``wri
 composite request does is undone as a whole or in part, and nobody else sees it before its end.
 """
 
+import copy
 import queue
 import sqlite3
 import tempfile
@@ -67,6 +68,12 @@ class Store:
             self.schema_changed = max(datetime.now(UTC).replace(microsecond=0), self.schema_changed) + timedelta(
                 seconds=1
             )
+
+    def seen_as(self, schema: Schema, since: datetime) -> "Store":
+        """The same records under the schema that a user sees, changed for them at ``since``."""
+        view = copy.copy(self)
+        view.schema, view.schema_changed = schema, since
+        return view
 
     def close(self) -> None:
         for connection in self._opened:

@@ -3,6 +3,7 @@
 All of it works on columns inside one transaction. https://developer.salesforce.com/docs/atlas.en-us.apexcode.meta/apexcode/apex_triggers_order_of_execution.htm
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import polars as pl
@@ -16,7 +17,7 @@ from sandbox.salesforce.formula import NEW, OLD
 from sandbox.salesforce.org import Org
 from sandbox.salesforce.records import AUDIT_FIELDS
 from sandbox.salesforce.rows import Asked, Given, Incoming, Outcome, Rows
-from sandbox.salesforce.schema import Field, SObject
+from sandbox.salesforce.schema import Field, Schema, SObject
 from sandbox.salesforce.store import Store
 from sandbox.salesforce.storing import ROW_ID, insert_rows, update_rows
 
@@ -31,11 +32,15 @@ _READ_ONLY = (
 
 @dataclass(frozen=True)
 class Writer:
-    """Writes for one org. ``holder`` names the bulk job on whose behalf rows are written, for locks."""
+    """Writes for one user of an org. ``whole`` is the org's schema as nobody's access narrows it: rules, defaults and
+    demands hold for fields that the user does not see, too. ``holder`` names the bulk job on whose behalf rows are
+    written, for locks."""
 
     store: Store
     org: Org
     automation: Automation
+    user_id: str
+    whole: Callable[[], Schema]
 
     def save(
         self,
@@ -99,7 +104,7 @@ class _Saving:
         self.writer = writer
         self.connection = connection
         self.incoming = incoming
-        self.subject = incoming.subject
+        self.subject = writer.whole().require(incoming.subject.name)
         self.operation = operation
         self.key = key
         self.asked = asked
@@ -484,7 +489,7 @@ class _Saving:
         """The good rows: new ones in, known ones over."""
         fresh = self.new & self.rows.good
         known = ~self.new & self.rows.good
-        user = self.writer.org.user_id
+        user = self.writer.user_id
         if fresh.any():
             frame = pl.DataFrame({**self.final, "Id": self.ids}).filter(fresh)
             insert_rows(self.writer.store, self.subject, frame, user)

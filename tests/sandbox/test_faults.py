@@ -105,7 +105,9 @@ def test_a_late_answer_comes_after_the_work(client: Client) -> None:
     client.control.fault("late", path="/sobjects/Account", latency_ms=80, times=1)
     with pytest.raises(httpx.ReadTimeout):
         client.ask("/sobjects/Account", "POST", json={"Name": "Late"}, timeout=0.05)
-    assert len(client.values("SELECT Id FROM Account WHERE Name = 'Late'")) == 1
+    # The work may take longer than the client's patience where the machine is busy.
+    found = (client.values("SELECT Id FROM Account WHERE Name = 'Late'") for _ in range(1_000))
+    assert len(next(each for each in found if each)) == 1
     client.control.fault("late", path="/limits", latency_ms=20, times=1)
     assert client.ask("/limits").json()["DailyApiRequests"]["Max"] == 100_000
 
