@@ -50,11 +50,15 @@ class Queries:
         view.store = store
         return view
 
-    def run(self, soql: str, *, version: str, resource: str, page: int, deleted: bool) -> bytes:
-        """The first page of a query as response JSON; raises ApiError. ``resource`` is query or queryAll."""
+    def planned(self, soql: str, *, deleted: bool) -> Plan:
+        """What a query would do; raises ApiError."""
         tree = parse(soql)
         check_filter(tree, self.store.schema)
-        plan = compile_query(tree, self.store.schema, deleted=deleted)
+        return compile_query(tree, self.store.schema, deleted=deleted)
+
+    def run(self, soql: str, *, version: str, resource: str, page: int, deleted: bool) -> bytes:
+        """The first page of a query as response JSON; raises ApiError. ``resource`` is query or queryAll."""
+        plan = self.planned(soql, deleted=deleted)
         if plan.count:
             return self._count(plan)
         sql = f"SELECT {json_row(plan, version)} {plan.source}"

@@ -22,6 +22,7 @@ from sandbox.salesforce.limits import limits, record_counts
 from sandbox.salesforce.org import Org
 from sandbox.salesforce.query import Queries, page_size
 from sandbox.salesforce.render import json_row
+from sandbox.salesforce.result_columns import described
 from sandbox.salesforce.rights import Rights, User
 from sandbox.salesforce.rows import Asked
 from sandbox.salesforce.schema import SObject
@@ -115,6 +116,8 @@ def _query(services: Services, call: Call, resource: str, *, deleted: bool) -> R
     soql = call.argument("q")
     if not soql:
         raise ApiError(400, "MALFORMED_QUERY", "A query string has to be specified")
+    if call.argument("columns") == "true":
+        return as_json(described(services.queries.planned(soql, deleted=deleted)))
     page = page_size(call.request.headers.get("sforce-query-options"))
     body = services.queries.run(soql, version=call.version, resource=resource, page=page, deleted=deleted)
     return Response(body, media_type=JSON)

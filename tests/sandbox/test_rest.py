@@ -200,3 +200,13 @@ def test_calls_are_counted_by_resource(client: Client) -> None:
 def test_control_says_what_it_cannot_store(client: Client, records: list[dict[str, object]]) -> None:
     with pytest.raises(ValueError, match="Account"):
         client.control.upsert("Account", records)
+
+
+def test_the_columns_of_a_result_are_told_instead_of_it(reader: Client) -> None:
+    soql = "SELECT Id, Name, AnnualRevenue, Owner.Name FROM Account"
+    found = reader.ask("/query", params={"q": soql, "columns": "true"}).json()
+    assert "records" not in found
+    kinds = {each["columnName"]: each["apexType"] for each in found["columnMetadata"]}
+    assert kinds == {"Id": "Id", "Name": "String", "AnnualRevenue": "Double", "Owner": None}
+    assert [each["columnName"] for each in found["columnMetadata"][-1]["joinColumns"]] == ["Name"]
+    assert (found["entityName"], found["idSelected"], found["keyPrefix"]) == ("Account", True, "001")
