@@ -78,7 +78,7 @@ def _version_of(
     services: Services, connection: Connection, made: str, record: Mapping[str, Any], body: bytes
 ) -> dict[str, object]:
     """Put a new version at the end of its document, which is made where it has none; what the version then tells."""
-    schema, user = services.store.schema, services.org.user_id
+    schema, user = services.store.schema, services.user_id
     title = str(record.get("Title") or PurePosixPath(str(record["PathOnClient"])).stem)
     ending = PurePosixPath(str(record["PathOnClient"])).suffix.removeprefix(".")
     document, owner = record.get("ContentDocumentId"), str(record.get("OwnerId") or user)

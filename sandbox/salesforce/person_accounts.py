@@ -14,7 +14,6 @@ import polars as pl
 from sandbox.salesforce import fields as f
 from sandbox.salesforce import records
 from sandbox.salesforce.definitions import Definitions
-from sandbox.salesforce.org import Org
 from sandbox.salesforce.schema import Field, SObject
 from sandbox.salesforce.store import Store
 
@@ -66,8 +65,8 @@ def odd_names(subject: SObject, name: str) -> tuple[bool, bool]:
     return name == "Name", only_persons and subject.name == "Account"
 
 
-def follow(connection: Connection, store: Store, org: Org, account_ids: list[str]) -> None:
-    """Make, or change, the contacts of those of the accounts that are persons."""
+def follow(connection: Connection, store: Store, user_id: str, account_ids: list[str]) -> None:
+    """Make, or change, the contacts of those of the accounts that are persons; ``store`` shows all of both objects."""
     account, contact = store.schema.require("Account"), store.schema.require("Contact")
     pairs = {name: other for name, other in _pairs(account).items() if contact.field(other)}
     names = list(pairs)
@@ -77,10 +76,10 @@ def follow(connection: Connection, store: Store, org: Org, account_ids: list[str
         owner, known, *values = connection.execute(sql, (key,)).fetchone()
         told = {pairs[name]: value for name, value in zip(names, values, strict=True)}
         if known:
-            records.update(store, contact, known, told, org.user_id)
+            records.update(store, contact, known, told, user_id)
             continue
         made = {**told, "AccountId": key, "OwnerId": owner, "IsPersonAccount": True}
-        [person] = records.insert(store, contact, [made], org.user_id)
+        [person] = records.insert(store, contact, [made], user_id)
         connection.execute(
             'UPDATE "Account" SET "PersonContactId" = ?, "IsPersonAccount" = 1 WHERE "Id" = ?', (person, key)
         )

@@ -26,19 +26,19 @@ def described(plan: Plan) -> dict[str, Any]:
 
 
 def _column(each: Leaf | Parent) -> dict[str, Any]:
-    is_leaf = isinstance(each, Leaf)
-    kind = each.type if is_leaf else "reference"
+    kind = each.type if isinstance(each, Leaf) else "reference"
+    below = [] if isinstance(each, Leaf) else [_column(inner) for inner in each.leaves]
     return {
         "aggregate": False,
-        "apexType": _APEX_TYPES.get(kind, "String") if is_leaf else None,
+        "apexType": None if below else _APEX_TYPES.get(kind, "String"),
         "booleanType": kind == "boolean",
         "columnName": each.key,
         "custom": each.key.endswith(("__c", "__r")),
         "displayName": each.key,
-        "foreignKeyName": None if is_leaf else each.key,
+        "foreignKeyName": each.key if below else None,
         "insertable": False,
-        "joinColumns": [] if is_leaf else [_column(below) for below in each.leaves],
+        "joinColumns": below,
         "numberType": kind == "int" or kind in NUMBER_TYPES,
-        "textType": is_leaf and kind in TEXT_TYPES - {"id", "reference"},
+        "textType": kind in TEXT_TYPES - {"id", "reference"},
         "updatable": False,
     }

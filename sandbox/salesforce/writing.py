@@ -499,7 +499,8 @@ class _Saving:
             update_rows(self.connection, self.subject, frame, user)
         if person_accounts.is_enabled(self.subject):
             mine = self.ids.filter(self.persons() & self.rows.good).to_list()
-            person_accounts.follow(self.connection, self.writer.store, self.writer.org, mine)
+            everything = self.writer.store.seen_as(self.writer.whole(), self.writer.store.schema_changed)
+            person_accounts.follow(self.connection, everything, user, mine)
 
     def outcome(self) -> Outcome:
         known = self.ids.set(self.new & ~self.rows.good, None).fill_null("").to_list()
