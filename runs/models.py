@@ -148,6 +148,9 @@ class Chunk(Leased):
     intended_at = models.DateTimeField(null=True, help_text="When its before-images were committed.")
     idempotency_key = models.TextField(db_default="", help_text="The same for every try to write this chunk.")
     jobs = ArrayField(models.TextField(), db_default=[], help_text="The vendor's bulk jobs that may carry the chunk.")
+    deaths = models.PositiveSmallIntegerField(
+        default=0, db_default=0, help_text="Workers that left without a word while they loaded it."
+    )
     match_registered = models.BooleanField(default=False, db_default=False)
     unsent = ArrayField(
         models.TextField(), default=list, db_default=[], help_text="Records it touched without writing them."

@@ -23,7 +23,7 @@ from projects.ordering import OrderImpossible
 from runs import bypass, events, leases, transitions
 from runs.choices import EventLevel, RunKind, RunState
 from runs.crash_points import CrashPoint, reached
-from runs.engine import changes, dry_run, forecast, retry, rollback
+from runs.engine import changes, dry_run, forecast, halving, retry, rollback
 from runs.engine.extract import extract
 from runs.engine.finish import finish
 from runs.engine.load import load
@@ -39,6 +39,8 @@ logger = logging.getLogger(__name__)
 
 MAX_ATTEMPTS = 8
 """Claims of one piece without a result, after which a person must look."""
+LOOKED_AT = 2
+"""From which claim of a chunk on it is asked whether its holders died."""
 LONGEST_BACKOFF = 300.0
 """Seconds."""
 EXTRACT_PAGES = 20
@@ -90,8 +92,10 @@ def settle(run_id: int) -> bool:
 
 def _perform(session: Session, work: Work, stop: Callable[[], bool]) -> None:
     try:
+        if _may_kill(work) and halving.halved(session, work.lease):
+            return
         if work.lease.attempts > MAX_ATTEMPTS:
-            _give_up(session.run.pk, work)
+            _give_up(session, work)
         else:
             with session.heartbeat.holding(work.lease):
                 _do(session, work, stop)
@@ -185,13 +189,19 @@ def _wait(run_id: int, work: Work, error: RetryableError) -> None:
         logger.info("lease lost while waiting: %s", work.lease)
 
 
-def _give_up(run_id: int, work: Work) -> None:
+def _may_kill(work: Work) -> bool:
+    """Whether it is worth a look who has held this piece before."""
+    return work.task is Task.LOAD and work.lease.attempts >= LOOKED_AT
+
+
+def _give_up(session: Session, work: Work) -> None:
     """A piece that no worker ever finished: a chunk is set aside, anything else stops the run."""
-    said = f"To {work.task} was tried {MAX_ATTEMPTS} times without a result"
+    run_id, said = session.run.pk, f"To {work.task} was tried {MAX_ATTEMPTS} times without a result"
     if work.task is Task.LOAD:
+        what = halving.blamed(session, work.lease) or f"chunk {work.lease.id}"
         with transaction.atomic():
             leases.settle(work.lease, "state = 'failed'", [])
-            events.tell(run_id, f"{said}; chunk {work.lease.id} is set aside.", level=EventLevel.ERROR)
+            events.tell(run_id, f"{said}; {what} is set aside.", level=EventLevel.ERROR)
         return
     _end(run_id, work, RunState.FAILED, f"{said}; see the waits above for the causes, then resume the run.")
 

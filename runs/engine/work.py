@@ -51,6 +51,8 @@ LOADING = f"""
                    OR EXISTS (SELECT 1 FROM {CHUNK} o WHERE o.run_id = w.run_id AND o.step_id = w.id
                                  AND o.state IN ('staged', 'loading'))))
      ORDER BY s.wave, c.id FOR UPDATE OF c SKIP LOCKED"""
+# Whoever gives a piece back, well or ill, takes the lease off it; one that still has it was left by a dead holder.
+TAKEN = ", state = 'loading', deaths = least(deaths + (lease_until IS NOT NULL)::int, 32767)"
 RELINKING = f"""
     SELECT c.id FROM {CHUNK} c JOIN {STEP} s ON s.id = c.step_id
      WHERE c.run_id = %s AND c.state = 'loaded' AND c.deferred > 0 AND c.relinked_at IS NULL
@@ -106,9 +108,9 @@ def next_work(run_id: int) -> Work | None:
     if todo.unread and only_loading and (reading := _claim(Task.EXTRACT, STEP, EXTRACTING, run_id)):
         return reading
     if todo.unread or todo.unloaded:
-        return (
-            _claim(Task.LOAD, CHUNK, LOADING, run_id, assign=", state = 'loading'") if todo.unloaded else None
-        ) or _claim(Task.EXTRACT, STEP, EXTRACTING, run_id)
+        return (_claim(Task.LOAD, CHUNK, LOADING, run_id, assign=TAKEN) if todo.unloaded else None) or _claim(
+            Task.EXTRACT, STEP, EXTRACTING, run_id
+        )
     if todo.unlinked:
         return _claim(Task.RELINK, CHUNK, RELINKING, run_id)
     if todo.unverified:

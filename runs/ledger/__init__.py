@@ -37,7 +37,7 @@ from runs.ledger.shapes import (
     Scope,
     Verdict,
 )
-from runs.ledger.staging import stage, stage_again, stage_more
+from runs.ledger.staging import Part, part, stage, stage_again, stage_more
 from runs.ledger.sweeps import GONE_FROM, forget_keys, keep_keys, move_cursor, unswept, unswept_count
 from runs.ledger.tracked import (
     any_target_id,
@@ -67,6 +67,7 @@ __all__ = [
     "UNDONE_COLUMNS",
     "Counts",
     "KeptMonth",
+    "Part",
     "Place",
     "Proof",
     "Scope",
@@ -96,6 +97,7 @@ __all__ = [
     "move_cursor",
     "note_job",
     "owners",
+    "part",
     "put_conflicts",
     "record",
     "register_match_keys",

@@ -1,6 +1,7 @@
 """Chunks as they come from a source, each committed with the place where reading goes on."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -49,9 +50,60 @@ def stage_more(run: Lease, step_id: int, frames: Sequence[pl.DataFrame]) -> None
     reached(CrashPoint.WAITING_STAGED)
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of a chunk: its records, sealed, and the idempotency key of loading them."""
+
+    records: int
+    sealed: bytes
+    key: str
+
+
+def part(chunk: Lease, parts: Sequence[Part]) -> None:
+    """Commit two parts in place of a chunk, the first under its own id, and end the lease.
+
+    Both keep the before-images of all, count as left by one holder, and where the chunk may have been sent, so may
+    they. Raises LeaseLost.
+    """
+    first, second = parts
+    with transaction.atomic(), connection.cursor() as cursor:
+        leases.settle(
+            chunk,
+            """state = 'staged', deaths = 1, jobs = '{}', match_registered = false, records = %s,
+               idempotency_key = CASE WHEN idempotency_key = '' THEN '' ELSE %s END""",
+            [first.records, first.key],
+        )
+        cursor.execute("SELECT step_id, project_id, month FROM runs_chunk WHERE id = %s", [chunk.id])
+        step_id, *place = cursor.fetchone()
+        cursor.execute(
+            "UPDATE runs_chunkcontent SET payload = %s WHERE project_id = %s AND month = %s AND chunk_id = %s",
+            [first.sealed, *place, chunk.id],
+        )
+        other = _insert_chunk(step_id, second.records, second.sealed)
+        cursor.execute(
+            """UPDATE runs_chunk c SET deaths = 1, intended_at = o.intended_at,
+                      idempotency_key = CASE WHEN o.idempotency_key = '' THEN '' ELSE %s END
+                 FROM runs_chunk o WHERE o.id = %s AND c.id = %s""",
+            [second.key, chunk.id, other],
+        )
+        cursor.execute(
+            """UPDATE runs_chunkcontent k SET before = o.before FROM runs_chunkcontent o
+                WHERE k.project_id = %s AND k.month = %s AND k.chunk_id = %s
+                  AND o.project_id = k.project_id AND o.month = k.month AND o.chunk_id = %s""",
+            [*place, other, chunk.id],
+        )
+
+
 def stage_again(run_id: int) -> None:
-    """Let the chunks of a run that were set aside be tried again, in the caller's transaction."""
+    """Let the chunks of a run that were set aside be tried again, in the caller's transaction, and link anew what may
+    have waited for their records."""
     with connection.cursor() as cursor:
+        cursor.execute(
+            """UPDATE runs_chunk SET state = 'loaded', relinked_at = NULL
+                WHERE run_id = %(run)s AND state IN ('loaded', 'verified') AND deferred > 0
+                  AND EXISTS (SELECT 1 FROM runs_chunk f WHERE f.run_id = %(run)s AND f.state = 'failed')""",
+            {"run": run_id},
+        )
         cursor.execute(
             """UPDATE runs_chunk SET state = CASE state WHEN 'failed' THEN 'staged' ELSE state END, attempts = 0
                 WHERE run_id = %s AND (state = 'failed' OR attempts <> 0)""",
@@ -59,7 +111,7 @@ def stage_again(run_id: int) -> None:
         )
 
 
-def _insert_chunk(step_id: int, records: int, sealed: bytes) -> None:
+def _insert_chunk(step_id: int, records: int, sealed: bytes) -> int:
     with connection.cursor() as cursor:
         cursor.execute(
             """INSERT INTO runs_chunk (run_id, step_id, project_id, month, sequence, records)
@@ -71,3 +123,4 @@ def _insert_chunk(step_id: int, records: int, sealed: bytes) -> None:
         )
         chunk_id, project_id, month = cursor.fetchone()
         keep(chunk_id, project_id, month, sealed)
+    return int(chunk_id)

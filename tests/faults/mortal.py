@@ -6,6 +6,8 @@ and has never touched Polars, whose threads would not survive a fork.
 
 import datetime as dt
 import multiprocessing
+import os
+import signal
 import sys
 import time
 from dataclasses import dataclass
@@ -14,6 +16,7 @@ from multiprocessing.synchronize import Barrier
 from typing import Any
 
 import django
+import polars as pl
 from django.apps import apps
 from django.conf import settings
 from django.db import connection
@@ -25,13 +28,16 @@ from connectors.clients.workbook import tables
 from projects.models import Project
 from runs import crash_points, drivers, services
 from runs.choices import ACTIVE
-from runs.engine import deletions
+from runs.engine import coordinator, deletions, load
+from runs.engine.session import Bench
+from runs.engine.transform import Mapped, transform
 from runs.models import Driver, Run
 
 PATIENCE = 60
 POLL_SECONDS = 0.05
 HOST = "mortal"
 _MOMENT = dt.datetime
+ENOUGH = 3
 DELETIONS = 2
 """To a chunk of what is gone from the source."""
 
@@ -47,6 +53,8 @@ class Life:
     clock_hours: int = 0
     """How far this process's clock is off."""
     host: str = HOST
+    poison: str = ""
+    """The source record at whose loading it dies, however often it is tried."""
     overtaken: str = ""
     """The crash point at whose first visit somebody else takes the work over and finishes the run."""
 
@@ -75,6 +83,8 @@ def lived(life: Life) -> None:
     settings.WORKER_HOST = life.host
     tables.PAGE_RECORDS = life.page
     deletions.CHUNK_RECORDS = DELETIONS
+    if life.poison:
+        _be_poisoned(life.poison)
     if life.clock_hours:
         _shift_clock(life.clock_hours * 3600)
     if life.overtaken:
@@ -101,6 +111,18 @@ def _shift_clock(seconds: int) -> None:
             for name, value in list(vars(module).items()):
                 if value is _MOMENT:
                     setattr(module, name, Shifted)
+
+
+def _be_poisoned(record: str) -> None:
+    """Whoever transforms it is gone, as where it takes all of the memory; three tries of a piece are enough then."""
+
+    def deadly(bench: Bench, frame: pl.DataFrame) -> Mapped:
+        if record in frame[bench.mapping.identity]:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return transform(bench, frame)
+
+    vars(load)["transform"] = deadly
+    vars(coordinator)["MAX_ATTEMPTS"] = ENOUGH
 
 
 def _be_overtaken(life: Life) -> None:
