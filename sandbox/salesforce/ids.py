@@ -28,6 +28,17 @@ def record_id(prefix: str, number: int) -> str:
     return with_checksum(prefix + _INSTANCE + digits)
 
 
+def number_of(name: str) -> int | None:
+    """The counter of an id that ``record_id`` made; None of any other."""
+    head, digits = name[3:6], name[6:15]
+    if head != _INSTANCE or not digits.isalnum() or not digits.isascii():
+        return None
+    number = 0
+    for digit in digits:
+        number = number * 62 + ALPHABET.index(digit)
+    return number
+
+
 def normalised(value: str) -> str:
     """The 18-character form where ``value`` is a 15-character id; anything else unchanged."""
     return with_checksum(value) if len(value) == 15 and value.isalnum() and value.isascii() else value

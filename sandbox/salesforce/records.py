@@ -19,6 +19,7 @@ Record = Mapping[str, object]
 
 def insert(store: Store, subject: SObject, records: Sequence[Record], user_id: str) -> list[str]:
     """Add records; returns their ids in order. A given ``Id`` is kept. Raises ValueError on an unknown field."""
+    store.take(subject, [str(record["Id"]) for record in records if record.get("Id")])
     fresh = iter(store.new_ids(subject, sum(1 for record in records if not record.get("Id"))))
     moment = now()
     rows: list[dict[str, object]] = []

@@ -130,6 +130,12 @@ class Store:
         self._counters[subject.name] = first + count
         return first
 
+    def take(self, subject: SObject, record_ids: Iterable[str]) -> None:
+        """Give none of these ids, which records were given from outside, to another one."""
+        numbers = [number for each in record_ids if (number := ids.number_of(each)) is not None]
+        following = max(numbers, default=0) + 1
+        self._counters[subject.name] = max(self._counters.get(subject.name, self._first + 1), following)
+
     def reserve_auto_number(self, subject: SObject, count: int) -> int:
         """Take ``count`` consecutive auto-numbers of an object; returns the first."""
         key = f"{subject.name} auto-number"

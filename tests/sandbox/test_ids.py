@@ -25,3 +25,12 @@ def test_a_column_of_ids_is_the_single_ids(numbers: list[int]) -> None:
 @given(st.integers(min_value=0, max_value=62**9 - 2))
 def test_later_ids_sort_later(number: int) -> None:
     assert ids.record_id("001", number) < ids.record_id("001", number + 1)
+
+
+@given(st.integers(min_value=0, max_value=62**9 - 1))
+def test_an_id_tells_its_number(number: int) -> None:
+    assert ids.number_of(ids.record_id("a0K", number)) == number
+
+
+def test_an_id_that_is_not_ours_tells_none() -> None:
+    assert ids.number_of("001D000000IqhSLIAZ") is None

@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 import pytest
 
-from sandbox.salesforce.ids import record_id
+from sandbox.salesforce.ids import number_of, record_id
 from tests.sandbox.client import DATA, Client
 from tests.sandbox.writing import create, define, fetch, refusal
 
@@ -235,3 +235,13 @@ def test_records_that_are_not_there_and_objects_that_take_none(client: Client) -
     assert client.error("/sobjects/Nope__c", "POST", json={})[:2] == (404, "NOT_FOUND")
     assert client.error("/sobjects/Account", "POST", content=b"{")[1] == "JSON_PARSER_ERROR"
     assert client.error("/sobjects/Account", "POST", content=b"[]")[1] == "JSON_PARSER_ERROR"
+
+
+def test_an_id_that_came_from_outside_is_given_to_no_other_record(client: Client) -> None:
+    (first,) = client.control.upsert("Pay_Code__c", [{"Title__c": "First"}])
+    number = number_of(first)
+    assert number is not None
+    given = record_id(first[:3], number + 1)
+    assert client.control.upsert("Pay_Code__c", [{"Id": given, "Title__c": "Given"}]) == [given]
+    (next_one,) = client.control.upsert("Pay_Code__c", [{"Title__c": "Next"}])
+    assert next_one == record_id(first[:3], number + 2)
