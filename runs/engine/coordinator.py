@@ -125,6 +125,7 @@ class Pipeline:
 
     plan: Callable[[Session, Lease], None]
     extract: Callable[..., bool]
+    """True where all was staged, which ends the lease."""
     load: Callable[[Session, Lease], None]
     relink: Callable[[Session, Lease], None]
     reconcile: Callable[[Session, Lease], None]
@@ -170,8 +171,8 @@ def _extract(pipeline: Pipeline, session: Session, work: Work, stop: Callable[[]
         pages += 1
         return pages >= EXTRACT_PAGES or stop() or not settle(session.run.pk)
 
-    pipeline.extract(session, work.lease, stop=enough)
-    leases.release(work.lease, attempts=0)
+    if not pipeline.extract(session, work.lease, stop=enough):
+        leases.release(work.lease, attempts=0)
 
 
 def _wait(run_id: int, work: Work, error: RetryableError) -> None:

@@ -20,16 +20,17 @@ def stage(
 ) -> None:
     """Commit one page: its chunk, and where reading continues. A crash neither loses nor repeats it.
 
-    An empty page only moves the cursor. ``cursor_after`` None ends the extraction. ``watermark`` is the latest
+    An empty page only moves the cursor. ``cursor_after`` None ends the extraction, and the lease. ``watermark`` is the latest
     change on the page, by the source's clock. Raises LeaseLost.
     """
     sealed = payload.pack(frame, purpose=payload.PAYLOAD) if frame.height else b""
     with transaction.atomic():
-        leases.write(
+        ended = cursor_after is None
+        (leases.settle if ended else leases.write)(
             step,
             """cursor = %s, read = read + %s, started_at = coalesce(started_at, clock_timestamp()),
                extracted_at = CASE WHEN %s THEN clock_timestamp() END, watermark = greatest(watermark, %s)""",
-            [Jsonb(cursor_after), frame.height, cursor_after is None, watermark],
+            [Jsonb(cursor_after), frame.height, ended, watermark],
         )
         reached(CrashPoint.STAGE_IN_TRANSACTION)
         if frame.height:

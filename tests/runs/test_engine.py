@@ -272,6 +272,21 @@ def test_our_own_database_going_away_leaves_the_work_to_others(
     assert totals(drive(run)) == {"read": 9, "created": 9}
 
 
+def test_whoever_loses_our_database_right_after_the_last_page_leaves_no_lease(
+    world: World, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The commit was carried out, its answer never came; others go on and end the run before the lease would end."""
+    family(world, project)
+    lost = failing(1, OperationalError("gone"))
+    monkeypatch.setattr("runs.ledger.staging.reached", lambda point: lost() if point == "extract.staged" else None)
+    world.page_size = 100
+    run = services.start_run(project)
+    with pytest.raises(OperationalError):
+        drive(run)
+    assert drive(run).state == RunState.COMPLETED
+    assert not run.steps.exclude(lease_until=None).exists()
+
+
 def test_a_late_worker_is_fenced(world: World, project: Project) -> None:
     """A worker whose lease expired while it wrote must not record anything: another has the chunk."""
     family(world, project, accounts=3, contacts=0)
