@@ -20,8 +20,8 @@ def stage(
 ) -> None:
     """Commit one page: its chunk, and where reading continues. A crash neither loses nor repeats it.
 
-    An empty page only moves the cursor. ``cursor_after`` None ends the extraction, and the lease. ``watermark`` is the latest
-    change on the page, by the source's clock. Raises LeaseLost.
+    An empty page only moves the cursor. ``cursor_after`` None ends the extraction, and the lease. ``watermark`` is the
+    latest change on the page, by the source's clock. Raises LeaseLost.
     """
     sealed = payload.pack(frame, purpose=payload.PAYLOAD) if frame.height else b""
     with transaction.atomic():
