@@ -2,7 +2,6 @@
 
 import pickle
 import queue
-import secrets
 import threading
 from base64 import b64encode
 from datetime import timedelta
@@ -47,13 +46,12 @@ def test_a_run_goes_on_as_it_was_planned_whatever_becomes_of_the_mapping(world: 
     family(world, project)
     run = services.start_run(project)
     pieces(run, 3)
-    project.project_objects.filter(source_entity="Account").update(where="Name = 'Account 1'")
     project.project_objects.filter(source_entity="Contact").update(enabled=False)
     assert drive(run).state == RunState.COMPLETED
     assert totals(run) == {"read": 9, "created": 9}
     # The next one goes by what holds now.
     again = drive(services.start_run(project))
-    assert totals(again) == {"read": 4, "unchanged": 1, "skipped": 3}
+    assert totals(again) == {"read": 4, "unchanged": 4}
 
 
 # --- Keys change while a run is on ---------------------------------------------------------------------------------
@@ -64,8 +62,7 @@ def test_a_run_goes_on_over_a_rotation_of_the_vaults_keys(world: World, project:
     family(world, project)
     run = services.start_run(project)
     pieces(run, 4)
-    added = f"new:{b64encode(secrets.token_bytes(32)).decode()}"
-    with override_settings(MF_VAULT_KEYS=[added, *settings.MF_VAULT_KEYS]):
+    with override_settings(VAULT_KEYS={"new": b"2" * 32, **settings.VAULT_KEYS}):
         pieces(run, 2)
         assert orgs.rotate_vault().broken == 0
         assert drive(run).state == RunState.COMPLETED
