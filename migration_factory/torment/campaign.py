@@ -143,13 +143,13 @@ class Campaign:
         }
 
     def hold(self) -> None:
-        """Rounds of each kind, in an order by chance, over and over. Raises PromiseBroken."""
+        """Rounds of each kind, in an order by chance, over and over, and at least one. Raises PromiseBroken."""
         self.host.start()
         ends = time.monotonic() + self.minutes * 60
         self._load()
         self._rule()
         order: list[str] = []
-        while time.monotonic() < ends:
+        while not self.report.rounds or time.monotonic() < ends:
             order = order or self.chance.sample(sorted(self.rounds), len(self.rounds))
             name = order.pop()
             self.storm.note(f"round: {name}")

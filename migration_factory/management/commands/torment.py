@@ -24,7 +24,7 @@ class Command(BaseCommand):
         parser.add_argument("--target", choices=TARGETS, default="postgresql")
         parser.add_argument("--faults", default=",".join(FAULTS), help="which may strike, separated by commas")
         parser.add_argument("--seed", type=int, help="repeats the order of rounds and faults of an earlier campaign")
-        parser.add_argument("--minutes", type=float, default=2.0, help="no new round begins after so long")
+        parser.add_argument("--minutes", type=float, default=2.0, help="no round but the first begins after so long")
         parser.add_argument("--records", type=int, default=12_000, metavar="N", help="how many the source begins with")
         parser.add_argument("--calm", type=float, default=1.0, help="seconds between two faults, on average")
         parser.add_argument("--json", action="store_true", help="print one JSON object with the log of all faults")
