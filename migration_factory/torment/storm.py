@@ -143,7 +143,8 @@ class Storm:
         with psycopg.connect(self.ground.ledger, autocommit=True, connect_timeout=2) as ledger:
             table = self.chance.choice(("runs_chunk", "runs_chunk", "runs_step", "runs_run", "runs_driver"))
             done = ledger.execute(
-                f"""UPDATE {table} SET lease_until = clock_timestamp() - interval '1 second' WHERE id =
+                f"""UPDATE {table} SET lease_until = clock_timestamp() - interval '1 second'
+                     WHERE lease_until > clock_timestamp() AND id =
                     (SELECT id FROM {table} WHERE lease_until > clock_timestamp() ORDER BY random() LIMIT 1)
                     RETURNING id"""  # noqa: S608 - our own names
             ).fetchone()
