@@ -27,7 +27,9 @@ def relink(session: Session, lease: Lease) -> None:
     key = idempotency_key(chunk.payload, phase="relink")
     with session.journal.of(lease, key, jobs_of(chunk, key)):
         landing = bring(session, bench, lease, chunk, frame.filter(pl.col(identity).is_in(waiting.implode())), key=key)
-    earlier = {field.name: getattr(chunk, field.name) for field in fields(Counts)} | {"deferred": 0}
+    # A waived record that waits is counted, too, but is not tried again by itself.
+    waived = max(0, chunk.deferred - len(waiting))
+    earlier = {field.name: getattr(chunk, field.name) for field in fields(Counts)} | {"deferred": waived}
     total = {name: count + getattr(landing.counts, name) for name, count in earlier.items()}
     reached(CrashPoint.RELINK_SENT)
     with transaction.atomic():

@@ -214,7 +214,8 @@ def _track_known(cursor: CursorWrapper, place: Place, chunk_id: int, outcomes: p
            SELECT %s, %s, source_id, part, state, target_id, key, hash, code, reason, %s, ARRAY[%s::bigint]
              FROM ledger_outcomes
            ON CONFLICT (project_id, object_id, source_id, part) DO UPDATE
-              SET state = CASE WHEN known.state = 'waived' AND excluded.state IN ('rejected', 'deferred') THEN 'waived'
+              SET state = CASE WHEN known.state = 'waived' AND (excluded.state = 'rejected' OR
+                                    excluded.state = 'deferred' AND excluded.target_id IS NULL) THEN 'waived'
                                ELSE excluded.state END, target_id = coalesce(excluded.target_id, known.target_id),
                   key = coalesce(excluded.key, known.key), hash = coalesce(excluded.hash, known.hash),
                   code = excluded.code, reason = excluded.reason, run_id = excluded.run_id,

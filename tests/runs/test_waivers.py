@@ -4,12 +4,12 @@ import pytest
 
 from projects.models import Project
 from runs import services, waivers
-from runs.choices import RecordState
+from runs.choices import RecordState, RunState
 from runs.ledger import Scope
 from runs.models import TrackedRecord, Waiver
 from runs.services import RunRefused
 from tests import factories
-from tests.fakes import World, schema
+from tests.fakes import World, reference, schema
 from tests.runs.test_engine import drive, totals, tracked
 
 
@@ -72,3 +72,26 @@ def test_only_what_is_due_is_waived_and_only_in_its_project(refused: World, proj
         waivers.waive(factories.project(), Scope(), user=factories.user(), reason="x")
     with pytest.raises(RunRefused, match="No record of that choice is waived"):
         waivers.unwaive(project, Scope())
+
+
+@pytest.mark.parametrize("policy", ["blank", "wait"])
+def test_a_waived_record_that_comes_again_and_waits_for_a_parent(world: World, project: Project, policy: str) -> None:
+    """Where the target has it by then it is linked by itself once the parent is there; else it stays waived."""
+    world.add(schema("Account", "Name"), {"Id": "A1", "Name": "no"}, {"Id": "A2", "Name": "yes"})
+    contacts = schema("Contact", "Name", reference("AccountId", "Account"))
+    world.add(contacts, {"Id": "C1", "Name": "no", "AccountId": "A2"})
+    factories.project_object(project, "Account")
+    factories.project_object(project, "Contact", unresolved={"accountid": policy})
+    world.refuse = lambda _, row: "No." if row["name"] == "no" else None
+    drive(services.start_run(project))
+    waivers.waive(project, Scope(source_ids=("C1",)), user=factories.user(), reason="Tests")
+    world.records["Contact"][0].update(Name="mended", AccountId="A1")
+    run = drive(services.start_run(project))
+    assert run.state == RunState.COMPLETED_WITH_ERRORS, run.reason
+    assert totals(run) == {"read": 3, "rejected": 1, "deferred": 1, "unchanged": 1}
+    assert tracked(project, "Contact")["C1"].state == (RecordState.WAIVED if policy == "wait" else RecordState.DEFERRED)
+    world.refuse = lambda *_: None
+    drive(services.start_run(project))
+    assert tracked(project, "Contact")["C1"].state == RecordState.LOADED
+    ids = {row["target_id"]: key for key, row in world.rows["account"].items()}
+    assert ids[world.rows["contact"]["C1"]["accountid"]] == "A1"
