@@ -52,6 +52,7 @@ def sf(org: Running, tmp_path: Path) -> CommandLine:
         "HOME": str(tmp_path),
         "NODE_EXTRA_CA_CERTS": org.ready.ca_file,
         "SF_AUTOUPDATE_DISABLE": "true",
+        "SF_DISABLE_AUTOUPDATE": "true",
         "SF_DISABLE_TELEMETRY": "true",
         "SF_SKIP_NEW_VERSION_CHECK": "true",
         "SF_USE_GENERIC_UNIX_KEYCHAIN": "true",
