@@ -19,10 +19,9 @@ _MAX_DIGITS = 38  # of Polars' Decimal
 def query_frame(cursor: Cursor, query: sql.Composable, names: Sequence[str]) -> pl.DataFrame:
     """The query's answer with every column as String; null is NULL, and nothing else is."""
     with cursor.copy(sql.SQL("COPY ({}) TO STDOUT (FORMAT csv)").format(query)) as copy:
-        text = b"".join(copy)
-    if not text:
-        return pl.DataFrame(schema=dict.fromkeys(names, pl.String))
-    return pl.read_csv(text, has_header=False, new_columns=list(names), infer_schema=False)
+        # Behind a header a first value may begin as it likes: at the start of a text Polars drops a byte order mark.
+        text = b"".join([",".join(names).encode(), b"\n", *copy])
+    return pl.read_csv(text, infer_schema=False)
 
 
 def as_text(column: Column, *, table: str) -> sql.Composable:

@@ -232,7 +232,7 @@ CHANGES = {"write", "delete", "ensure_entity", "recreate"}
 COMMITS = {"stage", "stage_more", "part", "intend", "record", "undone", "verified", "settle"}
 STAGES = "ledger.stage dies in its commit and after it"
 EXCUSED = {
-    "plan.py: _make_room": "plan calls it, and dies after it",
+    "session.py: make_room": "plan calls it, and dies after it",
     "sending.py: _written": "load and relink call it, and die after it",
     "rollback.py: _written": "undo calls it, and dies after it",
     "halving.py: halved": "one commit; to die before it is one death more of the chunk, after it nothing is in hand",

@@ -203,6 +203,11 @@ def test_destructive_changes_remove_the_app(client: Client, metadata: Any, pair:
         "<name>ExternalClientApplication</name></types><types><members>Migration</members>"
         "<name>PermissionSet</name></types></Package>"
     )
+    state, failures, _ = deployed(metadata, {"destructiveChanges.xml": gone})
+    assert (state, len(failures)) == ("Failed", 1), "somebody still has the permission set"
+    where = "SELECT Id FROM PermissionSetAssignment WHERE PermissionSet.Name = 'Migration'"
+    [assigned] = client.ask("/query", params={"q": where}).json()["records"]
+    assert client.ask(f"/sobjects/PermissionSetAssignment/{assigned['Id']}", "DELETE").status_code == 204
     assert deployed(metadata, {"destructiveChanges.xml": gone})[0] == "Succeeded"
     assert answer(client, assertion(pair[0], client))["error"] == "invalid_client_id"
 

@@ -47,6 +47,11 @@ def test_new_changed_and_equal_records(product: PostgresqlTarget, database: Data
     assert {row[3] for row in held} == {tenant}
 
 
+def test_a_key_may_begin_with_a_byte_order_mark(product: PostgresqlTarget) -> None:
+    frame = accounts({}, {}).with_columns(pl.Series("external_id", ["\ufeffA1", "A1"]))
+    assert outcomes(product.write("accounts", frame, key="external_id")) == {"\ufeffA1": "created", "A1": "created"}
+
+
 def test_known_records_that_no_probe_hits_are_found_all_the_same(product: PostgresqlTarget, database: Database) -> None:
     """Frames whose probed rows are all new are inserted without a look; the key's index tells of the others."""
     rows = [{"name": f"N{number}"} for number in range(10 * postgresql_merge.PROBES)]
