@@ -8,7 +8,7 @@ from psycopg import sql
 from connectors.clients.postgresql import Connection
 from connectors.clients.postgresql_catalog import Column, Table
 from connectors.clients.postgresql_isolate import Cause, Refusal, isolate
-from connectors.clients.postgresql_merge import LOOK_UP
+from connectors.clients.postgresql_lookup import LOOK_UP
 from connectors.clients.postgresql_stage import ROW, Stage, fill, raw
 from connectors.types import RESULT_SCHEMA, Outcome
 

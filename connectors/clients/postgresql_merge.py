@@ -5,6 +5,8 @@ The statements are those of version 15 and later (MERGE … RETURNING would need
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import chain
 from typing import Any
 
 import polars as pl
@@ -15,17 +17,13 @@ from connectors.clients.postgresql import Connection, Cursor
 from connectors.clients.postgresql_catalog import Column, Rule, RuleKind, Table
 from connectors.clients.postgresql_errors import blames_record
 from connectors.clients.postgresql_isolate import Cause, Refusal, isolate, rejected
+from connectors.clients.postgresql_lookup import LOOK_UP, LOOK_UPS, planned_anew
 from connectors.clients.postgresql_read import query_frame
 from connectors.clients.postgresql_stage import ROW, Stage, fill, raw, without
 from connectors.types import RESULT_SCHEMA, Outcome
 
 # Types without an equality operator, and the form in which they are compared.
 _COMPARED_AS = {"json": "jsonb", "xml": "text", "point": "text", "polygon": "text", "line": "text", "path": "text"}
-LOOK_UP = "SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off"
-LOOK_UPS = 4_000
-"""Keys looked up by one statement. While a table is next to empty all of its indexes look alike to the planner; a
-statement that is planned then, and runs while others fill the table, may read all of it for every key. The next
-ones are planned anew."""
 PROBES = 20
 """Rows looked up, evenly spread, before all of a frame are taken for new."""
 _NO_MORE = sql.SQL("")
@@ -220,7 +218,8 @@ class _Write:
 
     def _matches(self, items: Sequence[int]) -> pl.DataFrame:
         parts = (items[start : start + LOOK_UPS] for start in range(0, len(items), LOOK_UPS))
-        rows = [row for part in parts for row in self._execute(self._merge.matches(), part)]
+        found = (planned_anew(self._connection, partial(self._execute, self._merge.matches(), part)) for part in parts)
+        rows = list(chain.from_iterable(found))
         return pl.DataFrame(rows, schema={"row": pl.Int64, "target_id": pl.String, "differs": pl.Boolean}, orient="row")
 
     def _update(self, items: Sequence[int]) -> pl.DataFrame:

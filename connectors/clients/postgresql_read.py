@@ -5,12 +5,14 @@ reads that difference. Every value then gets the dtype ``Target.write`` takes fo
 """
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 
 import polars as pl
 from psycopg import sql
 
 from connectors.clients.postgresql import Cursor
 from connectors.clients.postgresql_catalog import Column, Table, field_type
+from connectors.clients.postgresql_lookup import planned_anew
 from connectors.types import FieldType
 
 _MAX_DIGITS = 38  # of Polars' Decimal
@@ -84,7 +86,7 @@ def read_rows(
     cursor: Cursor, table: Table, *, key: Column, rows: Iterable[sql.Composable], fields: Sequence[Column]
 ) -> pl.DataFrame:
     """``target_id``, ``key`` (both String) and then ``fields`` of ``rows``, portion by portion: what follows FROM, with
-    the table under the alias ``t``."""
+    the table under the alias ``t``. In the caller's transaction."""
     identity = table.id_column or key.name
     wanted = [
         sql.SQL("{}::text").format(sql.Identifier("t", identity)),
@@ -93,7 +95,9 @@ def read_rows(
     ]
     select = sql.SQL("SELECT {} FROM ").format(sql.SQL(", ").join(wanted))
     names = ["target_id", "key", *(f"_{position}" for position in range(len(fields)))]
-    found = pl.concat(query_frame(cursor, select + portion, names) for portion in rows)
+    found = pl.concat(
+        planned_anew(cursor.connection, partial(query_frame, cursor, select + portion, names)) for portion in rows
+    )
     values = [
         typed(found[place], column, field_type(table, column)).alias(column.name)
         for place, column in zip(names[2:], fields, strict=True)

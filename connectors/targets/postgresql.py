@@ -18,8 +18,9 @@ from connectors.clients.postgresql_catalog import Column, Table, entity_info, en
 from connectors.clients.postgresql_delete import delete_rows
 from connectors.clients.postgresql_errors import LOCK_CODES
 from connectors.clients.postgresql_imagined import Imagined, imagine, standing_in
+from connectors.clients.postgresql_lookup import LOOK_UP, LOOK_UPS
 from connectors.clients.postgresql_match import find_rows, give_keys
-from connectors.clients.postgresql_merge import LOOK_UP, LOOK_UPS, Merge, constant, merge_frame
+from connectors.clients.postgresql_merge import Merge, constant, merge_frame
 from connectors.clients.postgresql_mirror import ensure_table, known_columns, mirror_names, table_name
 from connectors.clients.postgresql_read import read_rows
 from connectors.clients.postgresql_session import Session

@@ -1,6 +1,6 @@
 """Transform: a chunk's source frame through the compiled mapping, with its references looked up in the id map."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import polars as pl
@@ -30,9 +30,11 @@ class Mapped:
         return self.content[records["place"]] if records.height < self.content.height else self.content
 
 
-def transform(bench: Bench, frame: pl.DataFrame) -> Mapped:
-    """What the mapping makes of the frame now: references resolve against the id map as it stands."""
-    transformed = bench.compiled.apply(frame, _id_map(bench, bench.compiled.parents(frame)))
+def transform(bench: Bench, frame: pl.DataFrame, *, unknown: Collection[str] = ()) -> Mapped:
+    """What the mapping makes of the frame now: references resolve against the id map as it stands, but for those of
+    the look-ups that are to count as ``unknown``."""
+    parents = {name: values for name, values in bench.compiled.parents(frame).items() if name not in unknown}
+    transformed = bench.compiled.apply(frame, _id_map(bench, parents))
     rows = transformed.rows
     return Mapped(
         transformed,

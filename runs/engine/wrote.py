@@ -2,11 +2,13 @@
 
 It is not stored. The ledger has its hash; the values are made again from the earlier chunk's source records, and
 believed only where they have that hash. A mapping changes between runs: what it had then is compared with what the
-target holds of that, and a field it has gained was never ours.
+target holds of that, and a field it has gained was never ours. So does what is known of parents: a record that was
+written while it waited for one has the hash of what it was without that reference.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import chain, combinations, islice
 
 import orjson
 import polars as pl
@@ -21,6 +23,8 @@ from runs.engine.transform import Mapped, transform
 from runs.models import Chunk, ContentsDropped, Step
 
 ON_FIELD = ["key", "field"]
+MOST_WAYS = 16
+"""All ways in which up to four look-ups may have known their parents or not; of more look-ups the likeliest."""
 FIELDS = pl.Schema({"key": pl.String(), "field": pl.String()})
 
 
@@ -154,12 +158,26 @@ def _proven(then: Bench, chunk: Chunk, asked: pl.DataFrame) -> pl.DataFrame | No
     if not set(then.compiled.source_fields) <= set(frame.columns):
         return None
     mine = frame.filter(pl.col(then.mapping.identity).is_in(asked["source_id"].implode()))
-    mapped = transform(then, mine.unique(then.mapping.identity, keep="last", maintain_order=True))
-    wrote = as_written(then, chunk, mapped)
-    proven = wrote.records.join(asked.select("source_id", "was"), on="source_id").filter(
-        pl.col("hash") == pl.col("was")
-    )
-    return mapped.content_of(proven).select(proven["key"], *then.other_fields)
+    mine = mine.unique(then.mapping.identity, keep="last", maintain_order=True)
+    found: list[pl.DataFrame] = []
+    for unknown in _parents_then(then):
+        mapped = transform(then, mine, unknown=unknown)
+        wrote = as_written(then, chunk, mapped)
+        proven = wrote.records.join(asked.select("source_id", "was"), on="source_id").filter(
+            pl.col("hash") == pl.col("was")
+        )
+        found.append(mapped.content_of(proven).select(proven["key"], *then.other_fields))
+        mine = mine.filter(~pl.col(then.mapping.identity).is_in(proven["source_id"].implode()))
+        if not mine.height:
+            break
+    return pl.concat(found)
+
+
+def _parents_then(bench: Bench) -> Iterator[tuple[str, ...]]:
+    """Which look-ups may have known nothing yet when a record was written: none of them first, then ever more."""
+    names = sorted(bench.compiled.lookups)
+    ways = chain.from_iterable(combinations(names, size) for size in range(len(names) + 1))
+    return islice(ways, MOST_WAYS)
 
 
 def _same(then: Bench, asked: pl.DataFrame, rows: pl.DataFrame) -> pl.Series:

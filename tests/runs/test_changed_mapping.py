@@ -171,3 +171,27 @@ def test_interrupted_deltas_under_a_changed_mapping_ask_nothing(moving: World, p
     services.resume_run(run)
     assert drive(run).state == RunState.COMPLETED
     assert asked(project) == {}
+
+
+def test_an_edit_of_a_record_that_was_written_while_it_waited_is_told_from_its_new_parent(
+    world: World, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What we wrote had no parent; made again today it has one. Only what a person changed is theirs."""
+    monkeypatch.setattr(registry, "SOURCES", {"fake": "tests.runs.test_delta:ChangingSource"})
+    region = EntityInfo("Region", "Region", "Id", updated_field="Changed")
+    world.schemas["Region"] = EntitySchema(region, schema("Region", "Name", "Changed").fields)
+    fields = schema("Account", "Name", "Phone", "Changed", reference("RegionId", "Region")).fields
+    world.schemas["Account"] = EntitySchema(INFO, fields)
+    child: dict[str, str | None] = {"Id": "A0", "Name": "Child", "Phone": "0", "RegionId": "R1", "Changed": at(8)}
+    world.records["Account"] = [child]
+    for entity in ("Region", "Account"):
+        factories.project_object(project, entity)
+    assert totals(drive(services.start_run(project))) == {"read": 1, "deferred": 1}
+    world.rows["account"]["A0"]["phone"] = "by hand"
+    child.update(Name="Changed", Changed=at(20))
+    world.records["Region"].append({"Id": "R1", "Name": "North", "Changed": at(20)})
+    drive(services.start_delta(project))
+    assert asked(project) == {}
+    row = world.rows["account"]["A0"]
+    assert (row["name"], row["phone"]) == ("Changed", "by hand"), "each side's change, where only it made one"
+    assert row["regionid"] is not None
