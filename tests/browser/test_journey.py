@@ -59,7 +59,9 @@ def press(browser: Chrome, text: str) -> None:
     """Press the link or button with that text and wait for the page it leads to."""
     found = browser.find_element(By.XPATH, f"//main//*[self::a or self::button][normalize-space()='{text}']")
     found.click()
-    WebDriverWait(browser, PATIENCE).until(staleness_of(found))
+    # In the middle of the change the browser says of the old node neither that it is there nor that it is stale.
+    patience = WebDriverWait(browser, PATIENCE, ignored_exceptions=[WebDriverException])
+    patience.until(staleness_of(found))
 
 
 def content(browser: Chrome) -> str:

@@ -244,14 +244,15 @@ class Life(RuleBasedStateMachine):
         ended = {RunState.COMPLETED, RunState.COMPLETED_WITH_ERRORS, RunState.FAILED, RunState.CRASHED}
         assert was is not None
         assert self.state in ways[was] | (ended if was in {RunState.QUEUED, RunState.RUNNING} else set())
-        assert (progress is Progress.STOPPED) >= (self.state in TERMINAL)
+        # Busy says who used up the time on the very last piece: it has not looked again.
+        assert progress is not Progress.IDLE or self.state not in TERMINAL
         if self.state in {RunState.COMPLETED, RunState.COMPLETED_WITH_ERRORS}:
             self._completed(run)
         elif self.state in TERMINAL:
             self.settled = False
             self.sent_and_lost |= Chunk.objects.filter(run=run, state="loading", intended_at__isnull=False).exists()
-            if run.kind != RunKind.ROLLBACK and (self._run, self.before) not in self.taken_back:
-                self.taken_back.append((self._run, self.before))
+            if run.kind != RunKind.ROLLBACK and (run, self.before) not in self.taken_back:
+                self.taken_back.append((run, self.before))
 
     def _completed(self, run: Run) -> None:
         """Everything read is accounted for, and the target holds what it must."""
