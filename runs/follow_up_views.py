@@ -52,7 +52,7 @@ def start_delta(request: HttpRequest, project_id: int) -> HttpResponse:
         "Bring changes",
         trail,
         project=project,
-        objects=[(chosen, reached.get(chosen.pk)) for chosen in objects],
+        objects=[(chosen, reached[chosen.pk].at if chosen.pk in reached else None) for chosen in objects],
         open_run=Run.objects.visible_to(request.user).filter(project=project, state__in=sorted(OPEN)).first(),
     )
 

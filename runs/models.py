@@ -104,7 +104,11 @@ class Step(Leased):
     since = models.DateTimeField(
         null=True, help_text="A delta reads what changed at or after this, by the source's clock."
     )
+    since_id = models.TextField(
+        default="", db_default="", help_text="The record whose change set the mark that ``since`` comes from."
+    )
     watermark = models.DateTimeField(null=True, help_text="The latest change read, by the source's clock.")
+    watermark_id = models.TextField(default="", db_default="", help_text="Of which record; the last id of several.")
     expected = models.PositiveBigIntegerField(null=True, help_text="The source's own count, where it gives one.")
     read = models.PositiveBigIntegerField(default=0, db_default=0)
     read_before_load = models.BooleanField(
@@ -123,6 +127,10 @@ class Step(Leased):
         constraints = (
             models.UniqueConstraint("run", "object", "task", name="step_once_per_run"),
             models.UniqueConstraint("run", "position", name="step_position_once_per_run"),
+            models.CheckConstraint(
+                condition=models.Q(watermark__isnull=False) | models.Q(watermark_id=""),
+                name="a_watermark_has_a_time",
+            ),
         )
 
     def __str__(self) -> str:

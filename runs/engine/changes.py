@@ -1,11 +1,11 @@
 """Changes: what a delta reads of one object: what changed in the source, then what is still due from before."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import polars as pl
 
 from runs import events, ledger, payload
-from runs.choices import EventLevel, StepTask
+from runs.choices import EventLevel, RecordState, StepTask
 from runs.engine import deletions
 from runs.engine import load as load_step
 from runs.engine import reconcile as reconcile_step
@@ -19,6 +19,7 @@ from runs.models import Chunk, Step
 DUE = "due"
 CHANGES = "changes"
 """The two parts of a delta's cursor; each has a cursor of its own below."""
+GONE_STATES = (RecordState.GONE, RecordState.DELETED)
 
 
 def gather(session: Session, lease: Lease, *, stop: Callable[[], bool]) -> bool:
@@ -49,11 +50,31 @@ def _changes(session: Session, lease: Lease, step: Step, stop: Callable[[], bool
     return False
 
 
+def _look_for_the_mark(session: Session, bench: Bench, step: Step) -> None:
+    """Tell where the record at which reading began did not come again. Reading overlaps what was read before, so
+    that it must; else the source may have gone back to an earlier state, which no time of change tells."""
+    if not step.since_id or any(step.since_id in ids for ids in _ids_read(bench, step)):
+        return
+    if ledger.known(bench.place, pl.Series([step.since_id]))["state"].is_in(GONE_STATES).any():
+        return
+    events.tell(
+        session.run.pk,
+        f"The record {step.since_id} of {bench.mapping.source_entity}, the latest change read before, did not come "
+        "again. It was deleted or is chosen no more; or the source was set back, say from a backup. If it was set "
+        "back, start a load, which reads everything.",
+        level=EventLevel.WARNING,
+        step_id=step.pk,
+    )
+
+
 def _due(session: Session, lease: Lease, step: Step, stop: Callable[[], bool]) -> bool:
     """What was refused, waits, or was decided, from the source records that earlier runs staged. A record that
     this delta has just read is brought as it is now, and not as it was."""
     bench = session.bench(step.pk)
-    due = ledger.due(bench.place, Scope(), after_chunk=int((step.cursor or {})[DUE]))
+    after = int((step.cursor or {})[DUE])
+    if not after:
+        _look_for_the_mark(session, bench, step)
+    due = ledger.due(bench.place, Scope(), after_chunk=after)
     if due.height:
         due = due.filter(~pl.col("source_id").is_in(_read_now(bench, step).implode()))
     for chunk_id in due["chunk"].unique(maintain_order=True):
@@ -68,11 +89,13 @@ def _due(session: Session, lease: Lease, step: Step, stop: Callable[[], bool]) -
 def _read_now(bench: Bench, step: Step) -> pl.Series:
     """The ids that this step has staged already."""
     identity = bench.mapping.identity
-    frames = [
-        payload.unpack(Chunk.objects.get(pk=pk).payload, purpose=payload.PAYLOAD).select(identity)
-        for pk in Chunk.objects.filter(step=step).values_list("pk", flat=True)
-    ]
-    return pl.concat([*frames, pl.DataFrame(schema={identity: pl.String})])[identity].drop_nulls()
+    return pl.concat([*_ids_read(bench, step), pl.Series(identity, [], pl.String)]).drop_nulls()
+
+
+def _ids_read(bench: Bench, step: Step) -> Iterator[pl.Series]:
+    """The same, chunk by chunk."""
+    for pk in Chunk.objects.filter(step=step).values_list("pk", flat=True):
+        yield payload.unpack(Chunk.objects.get(pk=pk).payload, purpose=payload.PAYLOAD)[bench.mapping.identity]
 
 
 def _staged(session: Session, bench: Bench, chunk_id: int, source_ids: pl.Series) -> pl.DataFrame:

@@ -18,6 +18,7 @@ from runs import ledger
 from runs.crash_points import CrashPoint, reached
 from runs.engine.session import Session
 from runs.leases import Lease
+from runs.ledger import Mark
 from runs.models import Step
 
 FILL_BYTES = 8 * 2**20
@@ -56,9 +57,9 @@ def extract(
 
 def pages(
     session: Session, step: Step, cursor: Cursor | None, *, most: int | None = None
-) -> Iterator[tuple[Page, datetime | None]]:
-    """What the step reads from its source after ``cursor``, a chunk's worth at a time, each with the latest change
-    in it. No more is joined than ``most`` records, where told."""
+) -> Iterator[tuple[Page, Mark | None]]:
+    """What the step reads from its source after ``cursor``, a chunk's worth at a time, each with its latest
+    change. No more is joined than ``most`` records, where told."""
     bench = session.bench(step.pk)
     schema = schema_from_json(step.source_schema)
     updated = schema.entity.updated_field
@@ -69,7 +70,7 @@ def pages(
     fill = 1 if carries else settings.MF_CHUNK_RECORDS
     for page in joined(found, fill=fill if most is None else min(fill, most)):
         reached(CrashPoint.EXTRACT_READ)
-        yield page, _latest(page.frame, updated)
+        yield page, _latest(page.frame, updated, bench.mapping.identity)
 
 
 def joined(pages: Iterable[Page], *, fill: int, steady: Callable[[], float] = time.monotonic) -> Iterator[Page]:
@@ -104,10 +105,12 @@ def _one(held: Sequence[Page]) -> Page:
     return held[0] if len(held) == 1 else Page(pl.concat(page.frame for page in held), held[-1].cursor)
 
 
-def _latest(frame: pl.DataFrame, updated: str | None) -> datetime | None:
+def _latest(frame: pl.DataFrame, updated: str | None, identity: str) -> Mark | None:
     """The latest change on the page; texts that are no times do not count."""
     if updated is None or not frame.height:
         return None
     times = frame[updated].str.to_datetime("%+", time_unit="us", time_zone="UTC", strict=False)
     latest = times.max()
-    return latest if isinstance(latest, datetime) else None
+    if not isinstance(latest, datetime):
+        return None
+    return Mark(latest, str(frame[identity].filter(times == latest).max() or ""))

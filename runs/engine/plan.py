@@ -24,6 +24,7 @@ from runs.crash_points import CrashPoint, reached
 from runs.engine import deletions
 from runs.engine.session import Session
 from runs.leases import Lease
+from runs.ledger import Mark
 from runs.models import Run, Step
 
 OVERLAP = timedelta(minutes=10)
@@ -56,16 +57,16 @@ def plan(session: Session, lease: Lease) -> None:
     planned = [_check(session, chosen, sources[chosen.pk]) for chosen in objects]
     waves = _waves(planned)
     planned.sort(key=lambda item: (waves[item.object.pk], item.object.position, item.object.pk))
-    starts = [_since(session, item) for item in planned]
-    expected = [_expected(session, item, since) for item, since in zip(planned, starts, strict=True)]
+    marks = [_mark(session, item) for item in planned]
+    expected = [_expected(session, item, mark) for item, mark in zip(planned, marks, strict=True)]
     reached(CrashPoint.PLAN_DESCRIBED)
     with transaction.atomic():
         leases.settle(lease, "planned_at = clock_timestamp(), mapping_digest = %s", [_digest(planned)])
         reached(CrashPoint.PLAN_IN_TRANSACTION)
         ledger.ensure_partition(session.run.project_id)
         steps = [
-            _step(session.run, item, position, waves[item.object.pk], expected=count, since=since)
-            for position, (item, since, count) in enumerate(zip(planned, starts, expected, strict=True))
+            _step(session.run, item, position, waves[item.object.pk], expected=count, mark=mark)
+            for position, (item, mark, count) in enumerate(zip(planned, marks, expected, strict=True))
         ]
         followed = deletions.steps_after(session, steps) if session.run.kind == RunKind.DELTA else []
         Step.objects.bulk_create([*steps, *followed])
@@ -144,11 +145,11 @@ def _waves(planned: Sequence[Planned]) -> dict[int, int]:
     return {int(name): number for number, wave in enumerate(plan_order(nodes).waves) for name in wave}
 
 
-def _expected(session: Session, item: Planned, since: datetime | None) -> int | None:
+def _expected(session: Session, item: Planned, mark: Mark | None) -> int | None:
     """How many records will be read; a retry reads what is due, which its staging counts."""
     if session.run.kind == RunKind.RETRY:
         return None
-    return session.source.count(item.mapping.source_entity, since=since)
+    return session.source.count(item.mapping.source_entity, since=_since(mark))
 
 
 def _digest(planned: Sequence[Planned]) -> str:
@@ -156,26 +157,28 @@ def _digest(planned: Sequence[Planned]) -> str:
     return hashlib.sha256(orjson.dumps(stored, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 
-def _since(session: Session, item: Planned) -> datetime | None:
-    """From where a delta reads; None (everything) where the platform cannot be asked for changes.
-
-    The overlap catches what was committed late under an earlier time; the hash drops what did not change.
-    """
+def _mark(session: Session, item: Planned) -> Mark | None:
+    """The mark from which a delta reads on; None (everything) where the platform cannot be asked for changes."""
     if session.run.kind != RunKind.DELTA or not session.source.capabilities.delta:
         return None
     if item.source.entity.updated_field is None:
         return None
-    reached = ledger.watermark(item.object.pk)
-    return reached - OVERLAP if reached else None
+    return ledger.watermark(item.object.pk)
 
 
-def _step(run: Run, item: Planned, position: int, wave: int, *, expected: int | None, since: datetime | None) -> Step:
+def _since(mark: Mark | None) -> datetime | None:
+    """The overlap catches what was committed late under an earlier time; the hash drops what did not change."""
+    return mark.at - OVERLAP if mark else None
+
+
+def _step(run: Run, item: Planned, position: int, wave: int, *, expected: int | None, mark: Mark | None) -> Step:
     return Step(
         run=run,
         object=item.object,
         position=position,
         wave=wave,
-        since=since,
+        since=_since(mark),
+        since_id=mark.id if mark else "",
         mapping=codec.encode(item.mapping),
         source_schema=schema_to_json(item.source),
         target_schema=schema_to_json(item.target),

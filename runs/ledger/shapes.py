@@ -9,6 +9,7 @@ Frames here are what the engine's steps hand over:
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import polars as pl
@@ -29,6 +30,15 @@ KNOWN_SCHEMA = {
     **dict.fromkeys(("source_id", "part", "target_id", "key", "hash", "state"), pl.String),
     "touched_by": pl.Int64,
 }
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Mark:
+    """How far a source was read: its latest change by its own clock, and whose it was; of several records changed at
+    that moment, the last id in the order of code points."""
+
+    at: datetime
+    id: str
 
 
 @dataclass(frozen=True, slots=True)

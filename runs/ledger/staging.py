@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 import polars as pl
@@ -13,10 +12,11 @@ from runs import leases, payload
 from runs.crash_points import CrashPoint, reached
 from runs.leases import Lease
 from runs.ledger.contents import keep
+from runs.ledger.shapes import Mark
 
 
 def stage(
-    step: Lease, frame: pl.DataFrame, cursor_after: Mapping[str, Any] | None, *, watermark: datetime | None = None
+    step: Lease, frame: pl.DataFrame, cursor_after: Mapping[str, Any] | None, *, watermark: Mark | None = None
 ) -> None:
     """Commit one page: its chunk, and where reading continues. A crash neither loses nor repeats it.
 
@@ -29,8 +29,11 @@ def stage(
         (leases.settle if ended else leases.write)(
             step,
             """cursor = %s, read = read + %s, started_at = coalesce(started_at, clock_timestamp()),
-               extracted_at = CASE WHEN %s THEN clock_timestamp() END, watermark = greatest(watermark, %s)""",
-            [Jsonb(cursor_after), frame.height, ended, watermark],
+               extracted_at = CASE WHEN %s THEN clock_timestamp() END,
+               (watermark, watermark_id) =
+               (SELECT at, id FROM (VALUES (watermark, watermark_id), (%s::timestamptz, %s::text)) AS mark (at, id)
+                 ORDER BY at DESC NULLS LAST, id COLLATE "C" DESC LIMIT 1)""",
+            [Jsonb(cursor_after), frame.height, ended, *((watermark.at, watermark.id) if watermark else (None, ""))],
         )
         reached(CrashPoint.STAGE_IN_TRANSACTION)
         if frame.height:

@@ -5,17 +5,19 @@ from datetime import datetime, timedelta
 
 from django.db import connection
 
+from runs.ledger.shapes import Mark
+
 FEED_SKEW = timedelta(days=1)
 """How far before the last look a feed of deletions is asked: a deletion has no watermark but our clock, which may
 be wrong; one that is told twice is harmless."""
 
 
-def watermark(object_id: int) -> datetime | None:
+def watermark(object_id: int) -> Mark | None:
     """As ``watermarks``, of one object."""
     return watermarks([object_id]).get(object_id)
 
 
-def watermarks(object_ids: Sequence[int]) -> dict[int, datetime]:
+def watermarks(object_ids: Sequence[int]) -> dict[int, Mark]:
     """Object id → the latest change of the source that runs have read and brought; absent where none did in full.
 
     A step counts once all it read was brought: what was staged and never loaded must be read again. Records
@@ -26,7 +28,8 @@ def watermarks(object_ids: Sequence[int]) -> dict[int, datetime]:
     """
     with connection.cursor() as cursor:
         cursor.execute(
-            """SELECT s.object_id, max(s.watermark) FROM runs_step s JOIN runs_run r ON r.id = s.run_id
+            """SELECT DISTINCT ON (s.object_id) s.object_id, s.watermark, s.watermark_id
+                 FROM runs_step s JOIN runs_run r ON r.id = s.run_id
                  JOIN projects_projectobject o ON o.id = s.object_id
                   AND r.id > coalesce((o.selection->>'after_run')::bigint, 0)
                 WHERE s.object_id = ANY(%s) AND s.watermark IS NOT NULL AND s.extracted_at IS NOT NULL
@@ -38,10 +41,10 @@ def watermarks(object_ids: Sequence[int]) -> dict[int, datetime]:
                                               AND c.rejected + c.deferred + c.conflicts > 0)))
                   AND NOT EXISTS (SELECT 1 FROM runs_chunk c
                                    WHERE c.step_id = s.id AND c.state IN ('staged', 'loading', 'failed'))
-                GROUP BY s.object_id""",
+                ORDER BY s.object_id, s.watermark DESC, s.watermark_id COLLATE "C" DESC""",
             [list(object_ids)],
         )
-        return dict(cursor.fetchall())
+        return {object_id: Mark(at, source_id) for object_id, at, source_id in cursor.fetchall()}
 
 
 def deletions_since(object_id: int) -> datetime | None:

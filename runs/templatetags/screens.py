@@ -258,7 +258,8 @@ def _named(noun: str, names: tuple[str, ...]) -> str:
 @register.simple_tag
 def read_up_to(project: Project) -> Mapping[int, datetime]:
     """Object id → the latest change of the source that was brought; absent where none is known."""
-    return ledger.watermarks([chosen.pk for chosen in project.project_objects.all()])
+    marks = ledger.watermarks([chosen.pk for chosen in project.project_objects.all()])
+    return {object_id: mark.at for object_id, mark in marks.items()}
 
 
 @register.simple_tag

@@ -12,7 +12,7 @@ from connectors.types import Capabilities, Cursor, EntityInfo, EntitySchema, Fie
 from projects.models import OnConflict, Project
 from runs import services
 from runs.choices import RecordState, RunState
-from runs.models import Finding
+from runs.models import Finding, RunEvent
 from tests import factories
 from tests.fakes import FakeSource, World, failing, schema
 from tests.runs.test_engine import drive, totals, tracked
@@ -74,8 +74,8 @@ def test_a_delta_reads_from_the_watermark_less_the_overlap(moving: World, projec
     # A5 was changed at 13:00, the watermark: it is within the overlap and read again, but not written.
     assert totals(run) == {"read": 3, "created": 1, "updated": 1, "unchanged": 1}
     step = run.steps.get()
-    assert step.since == datetime(2026, 11, 20, 12, 50, tzinfo=UTC)
-    assert step.watermark == datetime(2026, 11, 20, 21, tzinfo=UTC)
+    assert (step.since, step.since_id) == (datetime(2026, 11, 20, 12, 50, tzinfo=UTC), "A5")
+    assert (step.watermark, step.watermark_id) == (datetime(2026, 11, 20, 21, tzinfo=UTC), "A6")
     assert totals(drive(services.start_delta(project))) == {"read": 1, "unchanged": 1}
 
 
@@ -163,6 +163,26 @@ def test_many_records_of_one_moment_are_all_read(moving: World, project: Project
     run = drive(services.start_delta(project))
     assert totals(run) == {"read": 17, "updated": 17}
     assert {row["name"] for row in moving.rows["account"].values()} == {"y"}
+    assert run.steps.get().watermark_id == "B16"
+
+
+def test_the_mark_is_the_last_id_of_its_moment_whichever_page_it_came_on(moving: World, project: Project) -> None:
+    """By code points: Salesforce's ids tell upper case from lower."""
+    ids = ["a1", "B1", "z9", "Z9", "b2", "y"]
+    moving.records["Account"] = [{"Id": given, "Name": "x", "Changed": at(9)} for given in ids]
+    moving.records["Account"].append({"Id": "zz", "Name": "x", "Changed": at(8)})
+    assert drive(services.start_run(project)).steps.get().watermark_id == "z9"
+
+
+def test_a_source_that_was_set_back_is_told(moving: World, project: Project) -> None:
+    """The record at the mark is read by every delta. Where it does not come, times of change tell nothing any more."""
+    drive(services.start_run(project))
+    assert not RunEvent.objects.filter(run=drive(services.start_delta(project)), level="warning")
+    moving.records["Account"][5].update(Changed=at(7))
+    run = drive(services.start_delta(project))
+    (told,) = RunEvent.objects.filter(run=run, level="warning")
+    assert "The record A5 of Account, the latest change read before, did not come again" in told.message
+    assert "start a load, which reads everything" in told.message
 
 
 def test_the_watermark_is_the_sources_own_time_however_wrong_its_clock(moving: World, project: Project) -> None:

@@ -11,7 +11,7 @@ from connectors.types import Capabilities, Deletion, EntityInfo, EntitySchema, O
 from projects.models import OnConflict, OnDelete, Project
 from runs import conflicts, services
 from runs.choices import RecordState, RunState
-from runs.models import Chunk, Conflict, Run, SweptKey
+from runs.models import Chunk, Conflict, Run, RunEvent, SweptKey
 from tests import factories
 from tests.fakes import FakeTarget, World, failing, reference, schema
 from tests.runs.test_delta import ChangingSource, at
@@ -144,6 +144,18 @@ def test_what_came_back_after_its_deletion_is_not_deleted(fed: World, project: P
     # The feed goes on telling of it; nothing changes.
     assert deletions(drive(services.start_delta(project))) == {"unchanged": 1}
     assert "A4" in fed.rows["account"]
+
+
+def test_that_the_latest_record_is_gone_is_told_once(fed: World, project: Project) -> None:
+    """It is the one at the mark, so that it may be the source that went back; once its deletion is known it is not."""
+    drive(services.start_run(project))
+    fed.records["Account"] = [row for row in fed.records["Account"] if row["Id"] != "A5"]
+    FEED["Account"] = [Deletion("A5", datetime.fromisoformat(at(20)))]
+    told = [
+        RunEvent.objects.filter(run=drive(services.start_delta(project)), message__contains="A5 of Account").count()
+        for _ in range(2)
+    ]
+    assert told == [1, 0]
 
 
 def test_a_deleted_record_that_appears_again_is_created_again(moving: World, project: Project) -> None:

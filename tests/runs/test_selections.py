@@ -101,7 +101,7 @@ def test_after_a_new_choice_a_delta_reads_anew(filtering: None, objects: tuple[P
     moment = datetime.fromisoformat("2026-01-01T00:00:00+00:00")
     done = factories.run(rule.project, state=RunState.COMPLETED, finished_at=moment)
     factories.step(done, rule, watermark=moment, extracted_at=moment)
-    assert ledger.watermark(rule.pk) == moment
+    assert ledger.watermark(rule.pk) == ledger.Mark(moment, "")
     choose(rule, CHOSEN)
     assert ledger.watermark(rule.pk) is None
     choose(rule, Selection())
