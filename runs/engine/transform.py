@@ -27,7 +27,8 @@ class Mapped:
 
     def content_of(self, records: pl.DataFrame) -> pl.DataFrame:
         """The target fields of these ``records``, in their order."""
-        return self.content[records["place"]] if records.height < self.content.height else self.content
+        place = records["place"]
+        return self.content if place.equals(self.records["place"]) else self.content[place]
 
 
 def transform(bench: Bench, frame: pl.DataFrame, *, unknown: Collection[str] = ()) -> Mapped:

@@ -57,6 +57,17 @@ def test_each_side_keeps_what_it_alone_changed(moving: World, project: Project) 
     assert row(moving, 1) == ("New name", "by hand", "Bonn")
 
 
+def test_records_that_come_in_another_order_are_compared_each_with_its_own(moving: World, project: Project) -> None:
+    """All records of the chunk that wrote them, so that nothing of what it wrote is left out on the way."""
+    for number in range(3):
+        moving.rows["account"][f"A{number}"]["phone"] = "by hand"
+        change(moving, number, Name="New name")
+    moving.records["Account"].reverse()
+    drive(services.start_delta(project))
+    assert not open_fields(project)
+    assert {row(moving, number) for number in range(3)} == {("New name", "by hand", "Berlin")}
+
+
 def test_a_full_load_does_not_take_a_kept_edit_back_either(moving: World, project: Project) -> None:
     moving.rows["account"]["A1"]["phone"] = "by hand"
     change(moving, 1, Name="New name")
