@@ -17,6 +17,7 @@ from connectors.types import Asking
 from projects.models import Project
 from runs import events, ledger, transitions
 from runs.choices import DUE, OPEN, UNDOABLE, EventLevel, RunKind, RunState, StepTask
+from runs.engine.work import try_begun_now
 from runs.ledger import Scope
 from runs.models import Chunk, Driver, Run, Step, TrackedRecord
 from runs.partitions import PartitionBusy
@@ -192,10 +193,13 @@ def pause_run(run: Run) -> None:
         raise _refused(run, "paused")
 
 
+@transaction.atomic
 def cancel_run(run: Run) -> None:
-    """Stop for good after what is in hand. Raises RunRefused."""
+    """Stop for good after what is in hand, and after one more try of what was sent and not answered. Raises
+    RunRefused."""
     if not transitions.move(run.pk, RunState.CANCELLING, reason="Cancellation was asked for."):
         raise _refused(run, "cancelled")
+    try_begun_now(run.pk)
 
 
 @transaction.atomic

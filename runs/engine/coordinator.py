@@ -31,7 +31,7 @@ from runs.engine.plan import NothingToDo, plan
 from runs.engine.reconcile import reconcile
 from runs.engine.relink import relink
 from runs.engine.session import Session
-from runs.engine.work import Task, Work, held, next_work
+from runs.engine.work import Task, Work, begun, held, next_work
 from runs.leases import Lease, LeaseLost
 from runs.models import ContentsDropped, Run
 
@@ -79,15 +79,32 @@ def advance(run_id: int, *, stop: Callable[[], bool], place: Lease | None = None
 
 
 def settle(run_id: int) -> bool:
-    """Do what people asked for (start, pause, cancel); true where the run is to go on."""
+    """Do what people asked for (start, pause, cancel); true where there is work for the run, if only what was begun
+    before it was cancelled."""
     state = Run.objects.values_list("state", flat=True).get(pk=run_id)
     if state == RunState.QUEUED:
         return transitions.move(run_id, RunState.RUNNING, reason="Started.") or settle(run_id)
     if state == RunState.PAUSING and not held(run_id):
         transitions.move(run_id, RunState.PAUSED, reason="Paused; everything done so far is kept.")
     if state == RunState.CANCELLING and not held(run_id):
-        transitions.move(run_id, RunState.CANCELLED, reason="Cancelled; what was loaded stays in the target.")
+        return _cancelled_or_begun(run_id)
     return state == RunState.RUNNING
+
+
+def _cancelled_or_begun(run_id: int) -> bool:
+    """True where a worker that died, or a target that did not answer, left something begun that can be tried now."""
+    left = begun(run_id)
+    if left.free:
+        return True
+    reason, level = "Cancelled; what was loaded stays in the target.", EventLevel.INFO
+    if left.records:
+        level = EventLevel.WARNING
+        reason = (
+            f"{reason} What became of up to {left.records:,} records that may have been sent is not known, since the "
+            "target did not answer. A rollback does not find these; the next load asks the target about each."
+        )
+    transitions.move(run_id, RunState.CANCELLED, reason=reason, level=level)
+    return False
 
 
 def _perform(session: Session, work: Work, stop: Callable[[], bool]) -> None:

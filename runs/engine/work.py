@@ -61,6 +61,13 @@ RELINKING = f"""
            SELECT min(w.wave) FROM {STEP} w JOIN {CHUNK} o ON o.step_id = w.id
             WHERE o.run_id = c.run_id AND o.state = 'loaded' AND o.deferred > 0 AND o.relinked_at IS NULL)
      ORDER BY c.id FOR UPDATE OF c SKIP LOCKED"""
+# What somebody may have sent and has not written down: a cancelled run is not left before the target was asked.
+_BEGUN = f"SELECT id FROM {CHUNK} WHERE run_id = %s"
+LOAD_BEGUN = "state = 'loading' AND intended_at IS NOT NULL"
+RELINK_BEGUN = """state = 'loaded' AND deferred > 0 AND relinked_at IS NULL
+    AND (lease_until IS NOT NULL OR available_at > loaded_at)"""
+LOADING_BEGUN = f"{_BEGUN} AND {LOAD_BEGUN} AND {FREE} ORDER BY id FOR UPDATE SKIP LOCKED"
+RELINKING_BEGUN = f"{_BEGUN} AND {RELINK_BEGUN} AND {FREE} ORDER BY id FOR UPDATE SKIP LOCKED"
 RECONCILING = (
     f"SELECT id FROM {CHUNK} WHERE run_id = %s AND state = 'loaded' AND {FREE} ORDER BY id FOR UPDATE SKIP LOCKED"
 )
@@ -70,6 +77,7 @@ RECONCILING = (
 class Left:
     """How far the run is: what is not done yet, whoever may hold it, and how much of it somebody holds."""
 
+    cancelling: bool
     planned: bool
     unread: int
     reading: int
@@ -79,10 +87,19 @@ class Left:
     unverified: int
 
 
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """What a run has begun to write and not recorded: whether some of it can be tried now, and its records."""
+
+    free: bool
+    records: int
+
+
 def left(run_id: int) -> Left:
     with connection.cursor() as cursor:
         cursor.execute(
-            f"""SELECT (SELECT planned_at IS NOT NULL FROM {RUN} WHERE id = %(run)s),
+            f"""SELECT (SELECT state = 'cancelling' FROM {RUN} WHERE id = %(run)s),
+                       (SELECT planned_at IS NOT NULL FROM {RUN} WHERE id = %(run)s),
                        (SELECT count(*) FROM {STEP} WHERE run_id = %(run)s AND extracted_at IS NULL),
                        (SELECT count(*) FROM {STEP} WHERE run_id = %(run)s AND lease_until > clock_timestamp()),
                        count(*) FILTER (WHERE state IN ('staged', 'loading')),
@@ -99,11 +116,22 @@ def next_work(run_id: int) -> Work | None:
     """Claim the most useful free piece of the run, or None where others hold all there is.
 
     Loading goes before reading, since what is staged is one crash further from the target; but where others load and
-    nobody reads, reading goes first, so that the source and the target are waited for at the same time.
+    nobody reads, reading goes first, so that the source and the target are waited for at the same time. Of a run that
+    is cancelled only what was begun is brought to its end.
     """
     todo = left(run_id)
-    if not todo.planned:
-        return _claim(Task.PLAN, RUN, PLANNING, run_id)
+    if todo.cancelling:
+        return _begun_work(run_id)
+    return _wanted_work(run_id, todo) if todo.planned else _claim(Task.PLAN, RUN, PLANNING, run_id)
+
+
+def _begun_work(run_id: int) -> Work | None:
+    return _claim(Task.LOAD, CHUNK, LOADING_BEGUN, run_id, assign=TAKEN) or _claim(
+        Task.RELINK, CHUNK, RELINKING_BEGUN, run_id
+    )
+
+
+def _wanted_work(run_id: int, todo: Left) -> Work | None:
     only_loading = todo.loading and not todo.reading and todo.unloaded <= READ_AHEAD
     if todo.unread and only_loading and (reading := _claim(Task.EXTRACT, STEP, EXTRACTING, run_id)):
         return reading
@@ -121,6 +149,26 @@ def next_work(run_id: int) -> Work | None:
 def _claim(task: Task, table: str, candidates: str, run_id: int, *, assign: str = "") -> Work | None:
     lease = leases.claim(table, candidates, [run_id], assign=assign)
     return Work(task, lease) if lease else None
+
+
+def try_begun_now(run_id: int) -> None:
+    """Let what was begun, and waits for a time to try it again, be tried at once, in the caller's transaction."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"""UPDATE {CHUNK} SET available_at = clock_timestamp()
+                 WHERE run_id = %s AND (({LOAD_BEGUN}) OR ({RELINK_BEGUN}))""",
+            [run_id],
+        )
+
+
+def begun(run_id: int) -> Begun:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"""SELECT coalesce(bool_or({FREE}), false), coalesce(sum(records), 0) FROM {CHUNK}
+                 WHERE run_id = %s AND (({LOAD_BEGUN}) OR ({RELINK_BEGUN}))""",
+            [run_id],
+        )
+        return Begun(*cursor.fetchone())
 
 
 def held(run_id: int) -> int:

@@ -333,6 +333,59 @@ def test_cancel_is_final(world: World, project: Project) -> None:
     assert world.writes == []
 
 
+def test_what_was_sent_is_known_before_a_cancelled_run_ends(world: World, project: Project) -> None:
+    """The answer of the first chunk was lost and waits to be asked for; nothing else is begun any more."""
+    family(world, project)
+    run = services.start_run(project)
+    world.after_write = failing(1, Unavailable("Gone."))
+    coordinator.advance(run.pk, stop=lambda: bool(world.rows.get("account")))
+    services.cancel_run(run)
+    while coordinator.advance(run.pk, stop=lambda: False) is not Progress.STOPPED:
+        pass
+    assert Run.objects.get(pk=run.pk).state == RunState.CANCELLED
+    held = {row["target_id"] for row in world.rows["account"].values()}
+    assert len(held) == 3
+    assert set(TrackedRecord.objects.filter(project=project).values_list("target_id", flat=True)) == held
+    world.after_write = lambda _: None
+    assert drive(services.start_rollback(Run.objects.get(pk=run.pk))).state == RunState.COMPLETED
+    assert not world.rows["account"]
+
+
+def test_so_is_what_was_being_linked(world: World, project: Project) -> None:
+    family(world, project, contacts=0)
+    run = services.start_run(project)
+    writes = iter([None, None, OperationalError("killed")])
+
+    def die(_: str) -> None:
+        if error := next(writes, None):
+            raise error
+
+    world.after_write = die
+    with pytest.raises(OperationalError):
+        coordinator.advance(run.pk, stop=lambda: False)
+    services.cancel_run(run)
+    expire_leases(run)
+    assert drive(run).state == RunState.CANCELLED
+    linked = {key for key, row in world.rows["account"].items() if row["parentid"]}
+    assert linked == {"A0", "A1", "A2"}
+    assert {tracked(project, "Account")[key].state for key in linked} == {RecordState.LOADED}
+
+
+def test_a_cancelled_run_does_not_wait_for_a_target_that_does_not_answer(world: World, project: Project) -> None:
+    family(world, project)
+    run = services.start_run(project)
+    world.before_write = failing(100, Unavailable("Gone."))
+    coordinator.advance(run.pk, stop=lambda: Chunk.objects.filter(run=run, intended_at__isnull=False).exists())
+    services.cancel_run(run)
+    while coordinator.advance(run.pk, stop=lambda: False) is not Progress.STOPPED:
+        pass
+    ended = Run.objects.get(pk=run.pk)
+    assert ended.state == RunState.CANCELLED
+    assert "What became of up to 3 records that may have been sent is not known" in ended.reason
+    world.before_write = lambda _: None
+    assert drive(services.start_run(project)).state == RunState.COMPLETED
+
+
 def test_only_one_run_of_a_project_is_open(world: World, project: Project) -> None:
     family(world, project)
     services.start_run(project)

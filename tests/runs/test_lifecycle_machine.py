@@ -241,7 +241,7 @@ class Life(RuleBasedStateMachine):
             RunState.RUNNING: {RunState.RUNNING},
             RunState.PAUSING: {RunState.PAUSED},
             RunState.PAUSED: {RunState.PAUSED},
-            RunState.CANCELLING: {RunState.CANCELLED},
+            RunState.CANCELLING: {RunState.CANCELLING, RunState.CANCELLED, RunState.FAILED, RunState.CRASHED},
         }
         ended = {RunState.COMPLETED, RunState.COMPLETED_WITH_ERRORS, RunState.FAILED, RunState.CRASHED}
         assert was is not None
