@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from threading import Lock
 from typing import Any, BinaryIO, Protocol
 
 from connectors.errors import SettingsInvalid
@@ -186,14 +187,16 @@ class MemoryTokens:
 
     def __init__(self) -> None:
         self._token: Token | None = None
+        self._lock = Lock()
 
     def load(self) -> Token | None:
         return self._token
 
     def refresh(self, stale: Token | None, renew: TokenRenewal) -> Token:
-        if self._token is None or self._token is stale:
-            self._token = renew(self._token)
-        return self._token
+        with self._lock:
+            if self._token is None or self._token is stale:
+                self._token = renew(self._token)
+            return self._token
 
 
 class NoFiles:
@@ -249,6 +252,12 @@ class Context:
     journal: Journal = field(default_factory=NoJournal)
     contents: Contents = field(default_factory=NoContents)
     network: Network = field(default_factory=Network)
+    apart: "Apart | None" = None
+
+    def for_thread(self) -> "AbstractContextManager[Context]":
+        """This system once more, to be opened and left in another thread; the same context where whoever made it says
+        nothing of threads."""
+        return nullcontext(self) if self.apart is None else self.apart()
 
     def text(self, name: str, default: str = "") -> str:
         return self.settings.get(name, "") or default
@@ -266,3 +275,7 @@ class Context:
         if not value:
             raise SettingsInvalid(f"The secret “{name}” is not set. Enter it on the org's page.")
         return value
+
+
+Apart = Callable[[], AbstractContextManager[Context]]
+"""Makes a context of the same system that shares nothing with this one which belongs to one thread."""

@@ -6,7 +6,7 @@ left as it stands, so that the mapping can report it with its record.
 
 import html
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from types import NoneType
 from typing import Any, BinaryIO, Final, Literal
@@ -52,6 +52,35 @@ def csv_to_frame(source: bytes | BinaryIO) -> pl.DataFrame:
     except pl.exceptions.PolarsError as error:
         raise ContractChanged("The platform's CSV export is damaged or not CSV.", detail=str(error)[:300]) from None
     return frame.with_columns(blank_to_null(pl.all()))
+
+
+def csv_pieces(source: BinaryIO, size: int = 4 * 2**20) -> Iterator[bytes]:
+    """A CSV as ``csv_to_frame`` takes it, in pieces of some ``size`` bytes, each with the header row: cut between
+    records, so that a large file need not be in memory. At least one piece."""
+    header = source.readline()
+    rest, first = b"", True
+    while block := source.read(size):
+        data = rest + block
+        end = _last_end(data)
+        if end:
+            yield header + data[:end]
+            first = False
+        rest = data[end:]
+    if rest or first:
+        yield header + rest
+
+
+def _last_end(data: bytes) -> int:
+    """Where the last record that is complete ends, in bytes that begin with a record: behind a line's end that is not
+    inside quotes."""
+    end, quotes = data.rfind(b"\n"), data.count(b'"')
+    behind = len(data)
+    while end >= 0:
+        quotes -= data.count(b'"', end, behind)
+        if quotes % 2 == 0:
+            return end + 1
+        behind, end = end, data.rfind(b"\n", 0, end)
+    return 0
 
 
 def blank_to_null(value: pl.Expr) -> pl.Expr:

@@ -2,15 +2,17 @@
 
 import hashlib
 import logging
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from django.conf import settings as django_settings
 from django.core.exceptions import ValidationError
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models.functions import Now
 
 from connectors.base import Connector, Source, Target
@@ -209,7 +211,21 @@ def context_of(org: Org, clock: Clock | None = None) -> Context:
         tokens=OrgTokens(org),
         files=_files(org),
         network=_network(),
+        apart=partial(_context_apart, org, clock),
     )
+
+
+@contextmanager
+def _context_apart(org: Org, clock: Clock) -> Iterator[Context]:
+    """The same for another thread: a budget is one thread's, and so is a database connection."""
+    try:
+        context = context_of(org, clock)
+        try:
+            yield context
+        finally:
+            context.budget.close()
+    finally:
+        connection.close()
 
 
 def default_terms(org: Org) -> Terms:

@@ -3,14 +3,13 @@
 https://developer.salesforce.com/docs/atlas.en-us.api_asynch.meta/api_asynch/queries.htm
 
 A cursor is good in another process days later. By REST it names the last Id read, because a
-``nextRecordsUrl`` dies after two days. By Bulk it names the job, the locator of its result part and the
-rows of that part already given; a job lives seven days, and where it is gone reading starts over, which
-repeats records but loses none.
+``nextRecordsUrl`` dies after two days. By Bulk it names the job, the locator of its result part, the list
+that part stands on and the rows of it already given; a job lives seven days, and where it is gone reading
+starts over, which repeats records but loses none.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from datetime import datetime, timedelta
-from tempfile import TemporaryFile
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -19,17 +18,17 @@ import polars as pl
 from connectors.answers import Answer
 from connectors.clients import salesforce_soql as soql
 from connectors.clients.salesforce_errors import BulkUnsupported, PlaceDropped
+from connectors.clients.salesforce_parts import Part, Parts, Place
 from connectors.clients.salesforce_schema import BLOBS, Blob
 from connectors.clients.salesforce_session import SalesforceSession
 from connectors.contents import reference_columns
 from connectors.errors import ContractChanged, NotFound, SettingsInvalid, Unavailable
 from connectors.pagination import Batch, KeysetPagination, MoreFlag, NextLink, batch_from, follow
 from connectors.types import Cursor, EntitySchema, FieldType, Page
-from connectors.values import csv_to_frame, empty_frame, iso_datetime, plain_number, records_to_frame
+from connectors.values import csv_pieces, csv_to_frame, empty_frame, iso_datetime, plain_number, records_to_frame
 
 BULK_ABOVE: Final = 2_000  # records; one REST page holds as many, and CumulusCI switches there, too
 LONGEST_QUERY: Final = 12_000  # characters; URI and headers together may have 16,384 bytes, and quoting grows it
-RESULT_PART: Final = 10_000  # records of one download
 PAGE_SIZE: Final = 2_000  # records
 VALUES: Final = 400_000  # of one page of a bulk result: wide records come in smaller pages
 POLL_WAITS: Final = (0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 8.0, 10.0)  # seconds, the last one repeated
@@ -185,6 +184,7 @@ class SalesforceQuery:
             "version": self._session.version,  # results must be fetched with the version that made the job
             "started": self._session.clock.now().isoformat(),
             "locator": "",
+            "listing": "",
             "skip": 0,
         }
 
@@ -197,30 +197,48 @@ class SalesforceQuery:
         yield from self.pages(None) if is_dead else self._finished_job_pages(cursor)
 
     def _finished_job_pages(self, cursor: Cursor) -> Iterator[Page]:
-        for _ in self._waited(cursor):
-            yield Page(empty_frame(self._fields), cursor)
-        while True:
-            frame, locator = self._part(cursor)
-            skip = int(cursor["skip"] or 0)
-            size = max(PAGE_SIZE, VALUES // len(self._fields))
-            for start in range(skip, max(frame.height, skip + 1), size):
-                position = {**cursor, "skip": start + size}
-                is_last_slice = start + size >= frame.height
-                behind = ({**cursor, "locator": locator, "skip": 0} if locator else None) if is_last_slice else position
-                yield Page(frame.slice(start, size), behind)
-            if not locator:
+        records = yield from self._waited(cursor)
+        parts = Parts(self._session, str(cursor["job"]), str(cursor["version"]))
+        here = Place(str(cursor["locator"]), str(cursor.get("listing") or ""))
+        skip = int(cursor["skip"] or 0)
+        for part in parts.read(here, records):
+            at = {**cursor, "locator": here.locator, "listing": here.listing}
+            for frame, given, is_last in self._slices(part, skip):
+                yield Page(frame, {**at, "skip": given} if not is_last else self._behind(cursor, part))
+            if part.behind is None:
                 return
-            if locator == cursor["locator"]:
-                raise ContractChanged(f"Salesforce repeats the part {locator} of job {cursor['job']}; stopped.")
-            cursor = {**cursor, "locator": locator, "skip": 0}
+            here, skip = part.behind, 0
 
-    def _waited(self, cursor: Cursor) -> Iterator[None]:
-        """Return when the job is complete; yield now and then meanwhile. Raises ContractChanged where it
-        failed, Unavailable where it has not ended by its deadline (it is then aborted)."""
+    @staticmethod
+    def _behind(cursor: Cursor, part: Part) -> Cursor | None:
+        place = part.behind
+        return None if place is None else {**cursor, "locator": place.locator, "listing": place.listing, "skip": 0}
+
+    def _slices(self, part: Part, skip: int) -> Iterator[tuple[pl.DataFrame, int, bool]]:
+        """The records of a part in pages, without the first ``skip``; how many of the part were given with each, and
+        whether it is the last. There is at least one."""
+        size = max(PAGE_SIZE, VALUES // len(self._fields))
+        given, held = 0, empty_frame(self._fields)
+        for piece in csv_pieces(part.body):
+            for page in self._normal(self._complete(csv_to_frame(piece), part)).iter_slices(size):
+                if held.height:
+                    yield held, given, False
+                given += page.height
+                held = page.tail(max(0, min(page.height, given - skip)))
+        if part.announced is not None and part.announced != given:
+            raise Unavailable(
+                f"Salesforce announced {part.announced} records of {self._entity}, but {given} arrived; asking again."
+            )
+        yield held, given, True
+
+    def _waited(self, cursor: Cursor) -> Generator[Page, None, int]:
+        """Return the number of records (0: it is not told) when the job is complete; an empty page now and then
+        meanwhile. Raises ContractChanged where it failed, Unavailable where it has not ended by its deadline (it is
+        then aborted)."""
         clock = self._session.clock
         deadline = datetime.fromisoformat(str(cursor["started"])) + JOB_DEADLINE
         polls, waited = 0, 0.0
-        while not self._is_complete(cursor):
+        while (records := self._completed(cursor)) is None:
             wait = POLL_WAITS[min(polls, len(POLL_WAITS) - 1)]
             if clock.now() + timedelta(seconds=wait) > deadline:
                 self._abort(cursor)
@@ -228,9 +246,10 @@ class SalesforceQuery:
             polls, waited = polls + 1, waited + wait
             if waited >= BREATH:
                 waited = 0.0
-                yield
+                yield Page(empty_frame(self._fields), cursor)
+        return records
 
-    def _is_complete(self, cursor: Cursor) -> bool:
+    def _completed(self, cursor: Cursor) -> int | None:
         job = self._job(cursor)
         if job.get("state") in _DEAD:
             raise ContractChanged(
@@ -238,7 +257,7 @@ class SalesforceQuery:
                 f"It says: “{job.get('errorMessage') or 'nothing'}”. "
                 "Start the step again; if it recurs, ask for fewer fields."
             )
-        return job.get("state") == "JobComplete"
+        return int(job.get("numberRecordsProcessed") or 0) if job.get("state") == "JobComplete" else None
 
     def _abort(self, cursor: Cursor) -> None:
         path = self._session.path("jobs", "query", str(cursor["job"]), version=str(cursor["version"]))
@@ -248,30 +267,13 @@ class SalesforceQuery:
             "it was aborted and starts anew."
         )
 
-    def _part(self, cursor: Cursor) -> tuple[pl.DataFrame, str]:
-        """The part of the results at the cursor's locator, and the next locator (blank at the end)."""
-        path = self._session.path("jobs", "query", str(cursor["job"]), "results", version=str(cursor["version"]))
-        locator = {"locator": str(cursor["locator"])} if cursor["locator"] else {}
-        with TemporaryFile() as file:
-            answer = self._session.http.download(
-                path, file, params={"maxRecords": str(RESULT_PART), **locator}, headers={"Accept": "text/csv"}
-            )
-            file.seek(0)
-            frame = csv_to_frame(file)
-        return self._normal(self._complete(frame, answer)), _next_locator(answer)
-
-    def _complete(self, frame: pl.DataFrame, answer: Answer) -> pl.DataFrame:
-        if not frame.width and answer.header("sforce-numberofrecords") in ("", "0"):
+    def _complete(self, frame: pl.DataFrame, part: Part) -> pl.DataFrame:
+        if not frame.width and not part.announced:
             return empty_frame(self._columns)
         missing = [field for field in self._columns if field not in frame.columns]
         if missing:
             raise ContractChanged(
-                f"The bulk result of {self._entity} lacks the column {missing[0]}.", detail=answer.detail
-            )
-        announced = answer.header("sforce-numberofrecords")
-        if announced and int(announced) != frame.height:
-            raise Unavailable(
-                f"Salesforce announced {announced} records of {self._entity}, but {frame.height} arrived; asking again."
+                f"The bulk result of {self._entity} lacks the column {missing[0]}.", detail=part.detail
             )
         return frame.select(self._columns)
 
@@ -308,12 +310,3 @@ def _reference(entity: str, blob: Blob) -> pl.Expr:
         size=pl.col(blob.size),
         md5=pl.col(blob.md5) if blob.md5 else pl.lit(None, pl.String),
     )
-
-
-def _next_locator(answer: Answer) -> str:
-    locator = answer.header("sforce-locator")
-    if not locator:
-        raise ContractChanged(
-            "Salesforce gave a bulk result without Sforce-Locator, so its end is unknown.", detail=answer.detail
-        )
-    return "" if locator == "null" else locator  # the literal word, says the vendor's guide

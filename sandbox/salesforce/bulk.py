@@ -135,7 +135,7 @@ class BulkJobs:
         page = self.org.settings.bulk_page
         base = f"/services/data/v{version}/jobs/query/{job.id}"
         starts = list(range(_locator_start(job, locator), max(job.processed, 1), page))
-        urls = [f"{base}/results?locator={_locator(job, start)}&maxRecords={page}" for start in starts[:RESULT_PAGES]]
+        urls = [f"{base}/results?locator={_locator(job, start)}" for start in starts[:RESULT_PAGES]]
         rest = starts[RESULT_PAGES:]
         following = f"{base}/resultPages?locator={_locator(job, rest[0])}" if rest else None
         return {"resultPages": [{"resultUrl": url} for url in urls], "nextRecordsUrl": following, "done": not rest}

@@ -12,7 +12,8 @@ import pytest
 from connectors.answers import Answer, Quota
 from connectors.clients import salesforce_query
 from connectors.clients.salesforce_errors import CODES, read_quota
-from connectors.clients.salesforce_query import JOB_DEADLINE, RESULT_PART
+from connectors.clients.salesforce_parts import RESULT_PART
+from connectors.clients.salesforce_query import JOB_DEADLINE
 from connectors.clients.salesforce_session import SETTINGS, api_host, sfdx_login
 from connectors.context import Secret
 from connectors.errors import (

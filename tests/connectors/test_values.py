@@ -236,6 +236,21 @@ def test_csv_reads_back_what_was_written(rows: list[tuple[str, str]]) -> None:
     assert set(frame.dtypes) == {pl.String}
 
 
+@given(st.lists(st.tuples(TEXT, TEXT), max_size=30), st.integers(1, 200))
+def test_a_csv_in_pieces_is_the_csv(rows: list[tuple[str, str]], size: int) -> None:
+    text = io.StringIO()
+    csv.writer(text, quoting=csv.QUOTE_ALL, lineterminator="\n").writerows([("a", "b"), *rows])
+    pieces = list(values.csv_pieces(io.BytesIO(text.getvalue().encode()), size))
+    frames = [values.csv_to_frame(piece) for piece in pieces]
+    assert [row for frame in frames for row in frame.rows()] == [(one or None, two or None) for one, two in rows]
+    longest = max(len(f'"{one}","{two}"'.encode()) * 2 for one, two in [*rows, ("", "")])
+    assert max(map(len, pieces)) <= len(b'"a","b"\n') + longest + size
+
+
+def test_no_csv_at_all_is_one_empty_piece() -> None:
+    assert list(values.csv_pieces(io.BytesIO(b""))) == [b""]
+
+
 def test_csv_keeps_leading_zeros_and_drops_nul() -> None:
     assert values.csv_to_frame(io.BytesIO(b'"zip","n"\n"0012","a\0b"\n')).rows() == [("0012", "ab")]
 

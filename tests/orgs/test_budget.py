@@ -1,6 +1,7 @@
 """One budget for all workers of an org: what they take, tell each other and give back through its row."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -339,3 +340,26 @@ def nothing_is_left(org: Org) -> Iterator[None]:
     """No test leaves a transaction open, for a budget must not hold a lock between two calls."""
     yield
     assert not connection.in_atomic_block
+
+
+def test_a_context_for_another_thread_pays_into_the_same_budget(org: Org) -> None:
+    """With a database connection of its own, which is closed behind it."""
+    services.save_budget(org, {"requests_per_day": 1_000, "concurrency": 2})
+    context = services.context_of(org)
+    backends: list[int] = []
+
+    def other() -> None:
+        with context.for_thread() as apart, apart.budget.request():
+            assert apart.budget is not context.budget
+            assert apart.settings == context.settings
+            backends.extend(BudgetPlace.objects.filter(org=org).values_list("backend", flat=True))
+        assert connection.connection is None
+
+    with context.budget.request():
+        thread = ThreadPoolExecutor(1)
+        thread.submit(other).result()
+        assert len(set(backends)) == 2
+        thread.shutdown()
+    context.budget.close()
+    assert not BudgetPlace.objects.filter(org=org).exists()
+    assert sum(services.budget_of(org).state.used.values()) == 2
