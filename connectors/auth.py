@@ -10,13 +10,6 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Final, Protocol
 
-from authlib.common.security import generate_token
-from authlib.oauth2.rfc6749.parameters import prepare_grant_uri
-from authlib.oauth2.rfc7636 import create_s256_code_challenge
-from joserfc import jwt
-from joserfc.errors import JoseError
-from joserfc.jwk import RSAKey
-
 from connectors.answers import Answer, Dialect, Rule
 from connectors.context import Context, Secret, Token, Unlimited
 from connectors.errors import (
@@ -138,6 +131,11 @@ class JwtGrant:
 
     def form(self, current: Token | None, now: datetime) -> Mapping[str, str]:
         """Raises SettingsInvalid where the key is not an RSA private key in PEM."""
+        # Imported here, as in start_consent: many ways to prove who we are need none of it.
+        from joserfc import jwt  # noqa: PLC0415
+        from joserfc.errors import JoseError  # noqa: PLC0415
+        from joserfc.jwk import RSAKey  # noqa: PLC0415
+
         del current
         claims = {
             "iss": self.issuer,
@@ -189,6 +187,10 @@ def start_consent(
     endpoint: str, *, client_id: str, redirect_uri: str, scope: str, extra: Mapping[str, str] | None = None
 ) -> Consent:
     """The address of the vendor's consent page, with a fresh state and a PKCE challenge (RFC 7636, S256)."""
+    from authlib.common.security import generate_token  # noqa: PLC0415
+    from authlib.oauth2.rfc6749.parameters import prepare_grant_uri  # noqa: PLC0415
+    from authlib.oauth2.rfc7636 import create_s256_code_challenge  # noqa: PLC0415
+
     state, verifier = generate_token(32), generate_token(64)
     url = prepare_grant_uri(
         endpoint,

@@ -5,7 +5,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -21,13 +21,21 @@ _LOOK_SECONDS = 0.1
 def drive(run: Run, workers: int) -> tuple[float, ...]:
     """Drive the run with so many processes until it needs none; returns the peak memory of each, in MiB.
 
-    Raises CalledProcessError where one fails. None outlives the call: what one of them held when it was
-    ended is free again when its lease ends.
+    Raises CalledProcessError where one fails. None outlives the call, nor this process, however it ends: what one of
+    them held when it was ended is free again when its lease ends. What has to be right before a worker starts was
+    checked when the command that calls this did.
     """
-    command = [sys.executable, str(settings.BASE_DIR / "manage.py"), "drive", str(run.pk)]
+    command = [
+        sys.executable,
+        str(settings.BASE_DIR / "manage.py"),
+        "drive",
+        str(run.pk),
+        "--attended",
+        "--skip-checks",
+    ]
     environment = {**os.environ, **hosts.worker_environment(workers)}
     with ExitStack() as stack:
-        crew = [stack.enter_context(_ended(subprocess.Popen(command, env=environment))) for _ in range(workers)]
+        crew = [stack.enter_context(_started(command, environment)) for _ in range(workers)]
         peaks = dict.fromkeys((process.pid for process in crew), 0.0)
         while None in [process.poll() for process in crew]:
             peaks = {pid: max(peak, _peak_mib(pid)) for pid, peak in peaks.items()}
@@ -44,12 +52,13 @@ def _refuse_failure(crew: "Sequence[subprocess.Popen[bytes]]") -> None:
 
 
 @contextmanager
-def _ended(process: "subprocess.Popen[bytes]") -> "Iterator[subprocess.Popen[bytes]]":
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait()
+def _started(command: Sequence[str], environment: Mapping[str, str]) -> "Iterator[subprocess.Popen[bytes]]":
+    """The kernel closes our end of its input when we are gone, which is what an attended worker waits for."""
+    with subprocess.Popen(command, env=environment, stdin=subprocess.PIPE) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def _peak_mib(pid: int) -> float:

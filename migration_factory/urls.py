@@ -4,6 +4,8 @@ from django.contrib import admin
 from django.urls import include, path
 from django.views.generic import RedirectView
 
+admin.autodiscover()  # here, not at the start of every process: see migration_factory.apps.Pages
+
 urlpatterns = [
     path("admin/records/", include("runs.urls")),
     path("admin/", admin.site.urls),

@@ -46,7 +46,9 @@ class Cluster:
             **hosts.worker_environment(self.workers),
         }
         self.process = subprocess.Popen(
-            [sys.executable, str(settings.BASE_DIR / "manage.py"), "qcluster"], env=environment, start_new_session=True
+            [sys.executable, str(settings.BASE_DIR / "manage.py"), "qcluster", "--skip-checks"],
+            env=environment,
+            start_new_session=True,
         )
 
     def alive(self) -> bool:

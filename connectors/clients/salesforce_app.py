@@ -8,7 +8,6 @@ import datetime as dt
 import secrets
 import string
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Final
 
 from cryptography import x509
@@ -16,7 +15,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import NameOID
 
-from connectors.clients.salesforce_package import Component, Content, package, permission_set, removal
+from connectors.clients.salesforce_package import AppKind, Component, Content, package, permission_set, removal
 from connectors.context import Secret
 
 KEY_BITS: Final = 2048
@@ -24,11 +23,6 @@ VALID: Final = dt.timedelta(days=730)
 CONSUMER_KEY_LENGTH: Final = 119
 PERMISSIONS: Final = ("ApiEnabled", "ViewSetup", "ViewAllData", "ModifyAllData")
 CALLBACK: Final = "https://login.salesforce.com/services/oauth2/success"  # never called: JWT needs no return
-
-
-class AppKind(StrEnum):
-    EXTERNAL = "external"
-    CONNECTED = "connected"
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,6 @@ from connectors.clients import salesforce_assignments as assignments
 from connectors.clients import salesforce_soql as soql
 from connectors.clients.salesforce_package import Component, package, permission_set
 from connectors.clients.salesforce_session import SalesforceSession
-from connectors.clients.salesforce_soap import Metadata
 from connectors.errors import PermissionMissing, SettingsInvalid
 from connectors.types import Bypass
 
@@ -75,6 +74,8 @@ def prepare(session: SalesforceSession, name: str) -> tuple[str, ...]:
     said = "Assigned by Migration Factory to its own user while a run writes, and taken away after it."
     made.append(permission_set(name, "Migration Factory bypass", said, grants))
     base_url, token = session.access_token()
+    from connectors.clients.salesforce_metadata import Metadata  # noqa: PLC0415  - see there
+
     metadata = Metadata(session.context, base_url, token)
     otherwise = _BY_HAND.format(name=name, permission=permission)
     try:

@@ -10,7 +10,6 @@ from connectors.clients import salesforce_assignments as assignments
 from connectors.clients import salesforce_schema
 from connectors.clients.salesforce_package import Component, Content, package, permission_set
 from connectors.clients.salesforce_session import SalesforceSession
-from connectors.clients.salesforce_soap import Metadata
 from connectors.errors import ConnectorError, PermissionMissing, SettingsInvalid, Unavailable
 
 FIELD: Final = "Migration_Factory_Id__c"
@@ -29,6 +28,8 @@ def make(session: SalesforceSession, entity: str) -> tuple[str, ...]:
     otherwise = _BY_HAND.format(entity=entity, field=FIELD, length=LENGTH)
     name = _permission_set(entity)
     base_url, token = session.access_token()
+    from connectors.clients.salesforce_metadata import Metadata  # noqa: PLC0415  - see there
+
     metadata = Metadata(session.context, base_url, token)
     try:
         metadata.deploy(package([_field(entity), _access(entity, name)])).require("the field", otherwise=otherwise)

@@ -7,13 +7,20 @@ import io
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Final, TypeAlias
 from xml.sax.saxutils import escape
 
-from connectors.clients.salesforce_soap import METADATA_VERSION
-
 Content: TypeAlias = "Mapping[str, str | Sequence[str] | Content | Sequence[Content]]"
+METADATA_VERSION: Final = "63.0"  # that of the WSDL the metadata client brings
 _NAMESPACE: Final = "http://soap.sforce.com/2006/04/metadata"
+
+
+class AppKind(StrEnum):
+    """What kind of app is made for connecting."""
+
+    EXTERNAL = "external"
+    CONNECTED = "connected"
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,6 @@ from typing import Final
 from connectors.auth import JwtGrant, TokenEndpoint, bearer
 from connectors.clients import salesforce_soql as soql
 from connectors.clients.salesforce_app import (
-    AppKind,
     AppPlan,
     KeyPair,
     app_package,
@@ -20,8 +19,10 @@ from connectors.clients.salesforce_app import (
     removal_package,
 )
 from connectors.clients.salesforce_errors import DIALECT
+from connectors.clients.salesforce_metadata import Metadata
+from connectors.clients.salesforce_package import AppKind
 from connectors.clients.salesforce_session import SYSTEM, api_host, audience_of, sfdx_login
-from connectors.clients.salesforce_soap import Metadata, log_in
+from connectors.clients.salesforce_soap import log_in
 from connectors.context import Context, MemoryTokens, Secret
 from connectors.errors import AuthenticationFailed, ConnectorError, FatalError, SettingsInvalid
 from connectors.http import HttpClient

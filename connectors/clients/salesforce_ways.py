@@ -5,9 +5,8 @@ from dataclasses import replace
 from typing import ClassVar, Final
 
 from connectors.auth import Client, CodeGrant, Consent, TokenEndpoint, start_consent
-from connectors.clients.salesforce_app import AppKind
+from connectors.clients.salesforce_package import AppKind
 from connectors.clients.salesforce_session import SYSTEM, api_host
-from connectors.clients.salesforce_setup import Administrator, provision
 from connectors.context import Context, MemoryTokens, Secret
 from connectors.errors import SettingsInvalid
 from connectors.types import Connection, Flow, Setting, SettingKind, Way
@@ -121,6 +120,9 @@ class SalesforceWays:
     @classmethod
     def set_up(cls, context: Context, *, name: str, contact_email: str, tell: Callable[[str], None]) -> Connection:
         """An app that holds our certificate, and a permission set that admits to it."""
+        # Imported here: making keys and deploying take tools that no worker needs.
+        from connectors.clients.salesforce_setup import Administrator, provision  # noqa: PLC0415
+
         nothing = Secret("")
         administrator = Administrator(
             login_url=context.text("login_url"),

@@ -5,8 +5,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import StrEnum
 
 import polars as pl
-from lxml import etree
-from lxml import html as lxml_html
 
 from connectors.contents import fingerprint
 from connectors.types import Alteration, FieldInfo, FieldType
@@ -124,6 +122,10 @@ def canonical_html(texts: pl.Series) -> pl.Series:
 
 
 def _canonical_html(text: str) -> str:
+    # Imported here: its library takes 6 MiB of every process, and few objects have rich text.
+    from lxml import etree  # noqa: PLC0415
+    from lxml import html as lxml_html  # noqa: PLC0415
+
     try:
         root = lxml_html.fragment_fromstring(text, create_parent="div")
     except (etree.ParserError, ValueError):

@@ -1,8 +1,11 @@
 """``python -m sandbox.salesforce``: one simulated org or several, served until SIGTERM or Ctrl-C."""
 
 import argparse
+import os
 import re
+import signal
 import sys
+import threading
 from pathlib import Path
 
 import orjson
@@ -18,6 +21,8 @@ _NEXT_KEY = re.compile(rf",(?=(?:{'|'.join(ORG_KEYS)})=)")
 def main() -> int:
     """Serve; returns the process's exit code (2 where the data cannot be loaded)."""
     arguments = _parser().parse_args()
+    if arguments.attended:
+        threading.Thread(target=_end_with_input, name="attendance", daemon=True).start()
     own = {key: getattr(arguments, key.replace("-", "_")) for key in ORG_KEYS}
     try:
         orgs = [_contents({**own, **_read(each)}) for each in arguments.org or ("",)]
@@ -26,6 +31,13 @@ def main() -> int:
         sys.stderr.write(f"The simulator did not start: {wrong}\n")
         return 2
     return 0
+
+
+def _end_with_input() -> None:
+    """Whoever holds the other end of our input is gone."""
+    while os.read(0, 1024):
+        continue
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _read(text: str) -> dict[str, str]:
@@ -66,6 +78,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=1, metavar="S", help="seed of generated data and of random faults")
     parser.add_argument("--bad", type=int, default=0, metavar="N", help="how many of the generated records are bad")
     parser.add_argument("--api-limit", type=int, default=100_000, metavar="N", help="API requests allowed")
+    parser.add_argument(
+        "--attended", action="store_true", help="end at once when standard input does: whoever started this is gone"
+    )
     parser.add_argument(
         "--org",
         action="append",

@@ -332,8 +332,9 @@ def _in_thread(orgs: Sequence[Contents], *, tls: bool) -> Iterator[list[Ready]]:
 def _in_process(orgs: Sequence[Contents], *, tls: bool) -> Iterator[list[Ready]]:
     options = [f"--org={_spelled(contents)}" for contents in orgs] + (["--tls"] if tls else [])
     root = Path(__file__).resolve().parents[2]
-    command = [sys.executable, "-m", "sandbox.salesforce", *options]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=root) as process:
+    command = [sys.executable, "-m", "sandbox.salesforce", "--attended", *options]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, cwd=root) as process:
         try:
             yield [_announced(process) for _ in orgs]
         finally:

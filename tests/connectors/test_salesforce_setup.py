@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from connectors.clients.salesforce_app import AppKind
+from connectors.clients.salesforce_package import AppKind
 from connectors.clients.salesforce_session import audience_of
 from connectors.clients.salesforce_setup import Administrator, Provisioned, provision
 from connectors.context import LOOPBACK, Context, Network, Secret

@@ -59,6 +59,43 @@ def test_a_first_command_makes_everything_it_needs(tmp_path: Path) -> None:
         embedded.stop(var)
 
 
+UNWANTED = (
+    "import_export.admin",
+    "openpyxl",
+    "PIL",
+    "lxml",
+    "requests",
+    "zeep",
+    "joserfc",
+    "authlib",
+    "rich",
+    "click",
+    "fpdf",
+)
+
+
+def test_a_worker_brings_nothing_that_only_pages_need(tmp_path: Path) -> None:
+    """A worker is a process per core for days. The checks see the pages all the same."""
+    told = python(
+        tmp_path,
+        "-c",
+        f"""
+import sys, django; django.setup()
+from runs import drivers, tasks
+from connectors.sources import salesforce
+from connectors.targets import postgresql, salesforce
+print([name for name in {UNWANTED} if name in sys.modules])
+from django.contrib import admin
+from migration_factory.apps import check_pages
+from runs.models import Run
+assert not admin.site.is_registered(Run)
+print(check_pages(app_configs=None), admin.site.is_registered(Run))""",
+        DJANGO_SETTINGS_MODULE="migration_factory.settings",
+        DATABASE_URL=DEPLOYED["DATABASE_URL"],
+    )
+    assert told.stdout.splitlines() == ["[]", "[] True"], told.stderr
+
+
 @pytest.mark.parametrize("missing", ["ALLOWED_HOSTS", "SECRET_KEY", "MF_VAULT_KEYS"])
 def test_a_deployment_that_lacks_a_setting_refuses_in_one_sentence(missing: str, tmp_path: Path) -> None:
     done = python(tmp_path, "manage.py", "migrate", **{**DEPLOYED, missing: ""})

@@ -1,7 +1,9 @@
 """``manage.py bench``: speed and memory of the engine against raw COPY and dlt, in one run on this machine."""
 
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
@@ -33,8 +35,9 @@ class Command(BaseCommand):
         if options["rows"] < 1 or options["rounds"] < 1:
             raise CommandError("--rows and --rounds must be at least 1.")
         met = True
-        for name in options["only"]:
-            met = self._held(name, **options) and met
+        with _tidy_end():
+            for name in options["only"]:
+                met = self._held(name, **options) and met
         if not met:
             sys.exit(1)
 
@@ -68,6 +71,16 @@ class Command(BaseCommand):
         else:
             _print(found)
         return found.met
+
+
+@contextmanager
+def _tidy_end() -> Iterator[None]:
+    """SIGTERM ends what was started for a measurement and erases what that left in the database, as Ctrl-C does."""
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit("Ended before its time."))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _print_figures(name: str, figures: Sequence[Figure]) -> None:
