@@ -201,6 +201,7 @@ class FieldInfo:
     no others are accepted. ``references`` names the entities a reference may point at. ``rich`` texts are
     HTML that the platform may spell in its own way. ``ignores_case`` says that the system takes texts for equal that
     differ in capitals only, ``overwritten`` that what a new record brings lasts only until anybody writes it again.
+    ``note`` is a sentence for staff about values that were looked at; blank where there is nothing to say.
     """
 
     name: str
@@ -219,6 +220,7 @@ class FieldInfo:
     ignores_case: bool = False
     rich: bool = False
     overwritten: bool = False
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """Plan: describe both sides, make what a mirror lacks, check every mapping, and lay out steps in waves."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -70,10 +70,18 @@ def plan(session: Session, lease: Lease) -> None:
         ]
         followed = deletions.steps_after(session, steps) if session.run.kind == RunKind.DELTA else []
         Step.objects.bulk_create([*steps, *followed])
-        for change in (*changes, *people):
-            events.tell(session.run.pk, change)
+        for said in (*changes, *people, *_noted(planned)):
+            events.tell(session.run.pk, said)
         events.tell(session.run.pk, f"Planned {len(planned)} objects in {len(set(waves.values()))} waves.")
     reached(CrashPoint.PLAN_WRITTEN)
+
+
+def _noted(planned: Sequence[Planned]) -> Iterator[str]:
+    """What the source has to say of the values of fields that are moved."""
+    for item in planned:
+        for field in item.source.fields:
+            if field.note and field.name in item.compiled.source_fields:
+                yield f"{item.mapping.source_entity}: {field.note}"
 
 
 def _describe_source(session: Session, chosen: ProjectObject, objects: Sequence[ProjectObject]) -> EntitySchema:

@@ -127,6 +127,27 @@ def test_formulas_stay_the_text_they_are(tmp_path: Path) -> None:
     assert [row[1] for row in rows(given_file(tmp_path, text))] == hostile
 
 
+@pytest.mark.parametrize(
+    ("cells", "sentence"),
+    [
+        (["plain", "=cmd|' /C calc'!A0"], "would take for formulas, the first in record 2"),
+        (["x", "y", "-2+cmd|' /C calc'!A0", "@SUM(1)"], "would take for formulas, the first in record 3"),
+        (["1", "2.50", "n/a", "4"], "mixes numbers with other text, first in record 3"),
+        (["2024-01-02", "2024-01-03", "soon"], "mixes dates with other text, first in record 3"),
+        (["1"] * 300 + ["unknown"], "mixes whole numbers with other text, first in record 301"),
+        (["+49 30 123", "@handle", "-", "- a dash"], ""),
+        (["10115", "01067", "80331"], ""),
+        (["one", "two", "3"], ""),
+        (["1", "2.5", ""], ""),
+    ],
+)
+def test_odd_values_are_told_by_their_place_and_not_repeated(tmp_path: Path, cells: list[str], sentence: str) -> None:
+    text = "id,odd\n" + "".join(f'r{number},"{cell}"\n' for number, cell in enumerate(cells))
+    note = given_file(tmp_path, text).describe("people").field("odd").note
+    assert (sentence in note) if sentence else not note
+    assert not any(cell in note for cell in cells if len(cell) > 4)
+
+
 def test_header_only_is_one_empty_page(tmp_path: Path) -> None:
     reader = given_file(tmp_path, "id,name")
     assert [(page.frame.shape, page.cursor) for page in reader.read("people", ["name", "id"])] == [((0, 2), None)]

@@ -1,9 +1,12 @@
 """The engine over fake systems: what lands, what waits, what is refused, and what faults do to it."""
 
+from dataclasses import replace
+
 import pytest
 from django.db import OperationalError
 
 from connectors.errors import AuthenticationFailed, RateLimited, Unavailable
+from connectors.types import EntitySchema
 from projects.models import Project
 from runs import reports, services
 from runs.choices import ChunkState, RecordState, RunState
@@ -321,6 +324,16 @@ def test_pause_and_resume_keep_what_is_done(world: World, project: Project) -> N
     world.after_write = lambda _: None
     services.resume_run(run)
     assert totals(drive(run)) == {"read": 9, "created": 9}
+
+
+def test_what_a_source_has_to_say_of_values_is_told_where_they_are_moved(world: World, project: Project) -> None:
+    plain = schema("Account", "Name", "Left")
+    noted = tuple(replace(field, note=f"{field.name} is odd.") for field in plain.fields)
+    world.add(EntitySchema(plain.entity, noted), {"Id": "A1", "Name": "One", "Left": "out"})
+    factories.project_object(project, "Account")
+    run = drive(services.start_run(project))
+    told = set(RunEvent.objects.filter(run=run, message__endswith="is odd.").values_list("message", flat=True))
+    assert told == {f"Account: {name} is odd." for name in ("Id", "Name", "Left")}
 
 
 def test_cancel_is_final(world: World, project: Project) -> None:

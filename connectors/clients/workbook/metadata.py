@@ -105,8 +105,8 @@ def _merged(found: FieldInfo, known: FieldInfo | None) -> FieldInfo:
         return found
     references = tuple(dict.fromkeys((*known.references, *found.references)))
     if found.references and known.type is not FieldType.REFERENCE:
-        return replace(known, type=FieldType.REFERENCE, references=references)
-    return replace(known, references=references)
+        return replace(known, type=FieldType.REFERENCE, references=references, note=found.note)
+    return replace(known, references=references, note=found.note)
 
 
 def _parsed(files: FileStore, name: str) -> "Element":
