@@ -6,7 +6,7 @@ and no environment access: it raises the errors of ``connectors.errors`` and the
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from types import TracebackType
 from typing import BinaryIO, ClassVar, Self
@@ -148,6 +148,11 @@ class Source(Connector):
         """From now on ``count`` and ``read`` give only records of the entity for which all conditions hold; only
         where ``capabilities.filters``. Raises SettingsInvalid for a condition that does not fit the entity."""
         raise NotImplementedError(f"{self.slug} declares no filters")  # a caller's bug, not a state
+
+    def narrow_files(self, chosen: Mapping[str, Sequence[Condition]]) -> None:
+        """From now on ``read`` gives only files that lie at records of these entities for which all conditions hold;
+        only where ``capabilities.filters`` and ``capabilities.contents``. Raises SettingsInvalid as ``narrow`` does."""
+        raise NotImplementedError(f"{self.slug} declares no filters of files")  # a caller's bug, not a state
 
     def read_ids(self, entity: str, fields: Sequence[str], ids: Sequence[str]) -> pl.DataFrame:
         """Those of the records that exist, as a source frame; only where ``capabilities.reads_ids``.

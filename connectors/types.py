@@ -284,12 +284,14 @@ class Condition:
 
     ``field`` is a field's name, or a path over references to a parent's field: ``Rule__c.Status__c``.
     ``values`` are in source-frame notation: one for most operators, at least one for ``among``, none for
-    ``blank`` and ``filled``.
+    ``blank`` and ``filled``. ``parents`` say, reference after reference of the path, to which entity's records each
+    leads; a reference of which they say nothing must be able to lead to those of one entity only.
     """
 
     field: str
     operator: Operator
     values: tuple[str, ...] = ()
+    parents: tuple[str, ...] = ()
 
 
 class AutomationKind(StrEnum):

@@ -27,6 +27,7 @@ VERSION: Final = "ContentVersion"
 DOCUMENT: Final = "ContentDocument"
 LINK: Final = "ContentDocumentLink"
 ATTACHMENT: Final = "Attachment"
+KINDS: Final = frozenset((VERSION, DOCUMENT, LINK, ATTACHMENT))
 _COMPANIONS: Final = (DOCUMENT, LINK)
 _OF_ATTACHMENTS: Final[Mapping[str, str]] = {
     "Title": "Name",

@@ -338,7 +338,7 @@ def _selectable(project: Project, chosen: ProjectObject) -> dict[str, Any]:
         (f"{info.name}|{entity}", f"{info.label or info.name} ({entity})")
         for info in schema.fields
         for entity in info.references
-        if entity in moving - {chosen.source_entity} and len(info.references) == 1
+        if entity in moving - {chosen.source_entity}
     ]
     return {"fields": [info for info in schema.fields if _filterable(info)], "parents": parents}
 

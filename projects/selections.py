@@ -144,8 +144,11 @@ def _of_children(
         )
     above = tuple(_conditions(selection.parent, selections, identities, (*seen, entity)))
     if not above:
-        return (Condition(selection.through, Operator.FILLED),)
-    return tuple(Condition(f"{selection.through}.{each.field}", each.operator, each.values) for each in above)
+        return (Condition(selection.through, Operator.FILLED, parents=(selection.parent,)),)
+    return tuple(
+        Condition(f"{selection.through}.{each.field}", each.operator, each.values, (selection.parent, *each.parents))
+        for each in above
+    )
 
 
 def _said(condition: Condition) -> str:

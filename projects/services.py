@@ -401,16 +401,22 @@ def conditions_of(project: Project, changed: Mapping[str, Selection] | None = No
 
 
 def narrow(project: Project, source: Source, changed: Mapping[str, Selection] | None = None) -> None:
-    """Make the source read only what was chosen. Raises SettingsInvalid."""
-    for entity, conditions in conditions_of(project, changed).items():
+    """Make the source read only what was chosen, and files only of what was chosen. Raises SettingsInvalid."""
+    found = conditions_of(project, changed)
+    for entity, conditions in found.items():
         source.narrow(entity, conditions)
+    moving = project.project_objects.filter(enabled=True).values_list("source_entity", flat=True)
+    records = {entity: found.get(entity, ()) for entity in moving if entity not in files.KINDS}
+    if source.capabilities.contents and len(records) < len(moving) and any(records.values()):
+        source.narrow_files(records)
 
 
 def select_records(chosen: ProjectObject, selection: Selection, source: Source) -> None:
     """Choose which records of an object move. Raises ProjectInvalid where the choice does not fit, the source has
     no filters, or a run is under way; and connector errors.
 
-    What was read before does not count for a delta any more, because records chosen newly may be old.
+    What was read before does not count for a delta any more, because records chosen newly may be old: neither of this
+    object, nor of those whose records, or files, are chosen by it.
     """
     _check_no_open_run(chosen.project)
     if selection.mode is not Mode.ALL and not source.capabilities.filters:
@@ -420,10 +426,28 @@ def select_records(chosen: ProjectObject, selection: Selection, source: Source) 
         narrow(chosen.project, source, {chosen.source_entity: selections.checked(selection)})
     except (SelectionInvalid, SettingsInvalid) as error:
         raise ProjectInvalid(str(error)) from error
+    changed = _reached_by(chosen, selection)
     related: Any = chosen.project
     last = related.runs.order_by("-pk").values_list("pk", flat=True).first() or 0
-    chosen.selection = {**selection.as_json(), **({"after_run": last} if last else {})}
-    chosen.save(update_fields=["selection"])
+    mark = {"after_run": last} if last else {}
+    chosen.selection = {**selection.as_json(), **mark}
+    with transaction.atomic():
+        chosen.save(update_fields=["selection"])
+        for other in chosen.project.project_objects.filter(source_entity__in=changed).exclude(pk=chosen.pk):
+            other.selection = {**other.selection, **mark}
+            other.save(update_fields=["selection"])
+
+
+def _reached_by(chosen: ProjectObject, selection: Selection) -> set[str]:
+    """Source entities of which other records move once this object's choice is another one: those chosen by it, and
+    files."""
+    try:
+        before = conditions_of(chosen.project)
+    except SettingsInvalid:  # a choice that could not be read is what is being mended
+        before = {}
+    after = conditions_of(chosen.project, {chosen.source_entity: selection})
+    found = {entity for entity in {*before, *after} if before.get(entity) != after.get(entity)}
+    return found | files.KINDS if found - files.KINDS else found
 
 
 def value_maps(project: Project) -> Mapping[str, Mapping[str, str | None]]:

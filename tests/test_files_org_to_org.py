@@ -12,6 +12,7 @@ from projects import readiness
 from projects import services as projects
 from projects.models import Project
 from projects.readiness import Sides
+from projects.selections import Mode, Selection
 from runs import drivers, reports, services
 from runs.choices import RunState
 from runs.dry_runs import start_dry_run
@@ -174,3 +175,27 @@ def test_objects_of_files_fit_and_are_offered(project: Project, both: tuple[Runn
     assert all(fit.good for fit in fits.values()), {name: fit.reasons for name, fit in fits.items() if not fit.good}
     assert fits["Attachment"].target == "ContentVersion"
     assert not [each.trouble for each in previews if each.trouble]
+
+
+def test_files_of_chosen_records_move_and_no_others(project: Project, both: tuple[Running, Running]) -> None:
+    source, target = both
+    filled(source)
+    chosen(project)
+    [mill] = rows(source, "SELECT Id FROM Account WHERE Name = 'Mill'")
+    with orgs.open_source(project.source) as reader:
+        account = project.project_objects.get(source_entity="Account")
+        projects.select_records(account, Selection(Mode.RECORDS, ids=(str(mill["Id"]),)), reader)
+    run = finish(services.start_run(project))
+    assert run.state == RunState.COMPLETED, run.reason
+    assert reports.figures(run).reconcile.clean
+    assert set(contents(target)) == {"Plan", "Picture", "old.txt"}
+    assert links(target) == [("Picture", "Mill", "V"), ("Plan", "Mill", "C"), ("old.txt", "Mill", "V")]
+    again = reports.figures(finish(services.start_run(project)))
+    assert again.totals["created"] + again.totals["updated"] == 0
+
+    # A file that was elsewhere before is linked to the chosen record: its old versions come with it.
+    [lonely] = rows(source, "SELECT Id FROM ContentDocument WHERE Title = 'Nobody''s'".replace("''", "\\'"))
+    link(source, str(lonely["Id"]), str(mill["Id"]))
+    delta = finish(services.start_delta(project))
+    assert delta.state == RunState.COMPLETED, delta.reason
+    assert ("Nobody's", "Mill", "V") in links(target)

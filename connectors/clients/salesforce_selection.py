@@ -3,9 +3,15 @@
 Nothing a person wrote becomes part of a query: names must be fields, values are converted to the field's type and
 written as literals. Paths over references become relationship paths, which Bulk API 2.0 takes too:
 https://developer.salesforce.com/docs/atlas.en-us.soql_sosl.meta/soql_sosl/sforce_api_calls_soql_relationships_understanding.htm
+
+Through a reference that may lead to several objects no path goes further than to a name. What such a parent must be
+like is asked in a semi-join, of which the platform allows two, none inside another, and none on some objects:
+https://developer.salesforce.com/docs/atlas.en-us.soql_sosl.meta/soql_sosl/sforce_api_calls_soql_select_comparisonoperators.htm
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Final
@@ -18,6 +24,12 @@ from connectors.types import Condition, FieldInfo, FieldType, Operator
 Describe = Callable[[str], SObject]
 
 LONGEST: Final = 10_000  # characters of all conditions; with them a query still fits into one address
+MOST_JOINS: Final = 2
+_NOT_WITHIN: Final = frozenset(
+    "ActivityHistory Attachment Event EventAttendee Note OpenActivity Task".split()  # noqa: SIM905
+)
+"""Objects a query inside another cannot ask, says the guide; so it is with tags."""
+_JOINS: Final = re.compile(r" IN \(SELECT ")
 DEEPEST: Final = 5  # SOQL goes no further up than five relationships
 _COMPARISONS: Final[Mapping[Operator, str]] = {
     Operator.EQUALS: "=",
@@ -36,20 +48,64 @@ _ORDERED: Final = frozenset(
 _SIZES: Final = frozenset((Operator.LESS, Operator.LESS_OR_EQUAL, Operator.GREATER, Operator.GREATER_OR_EQUAL))
 
 
+@dataclass(frozen=True, slots=True)
+class _Open:
+    """A condition on parents of one object, ``parent``, of those a ``reference`` of ours may lead to."""
+
+    reference: str
+    parent: str
+    condition: Condition
+
+
 def compiled(entity: SObject, conditions: Sequence[Condition], describe: Describe) -> tuple[str, ...]:
     """The conditions in SOQL. Raises SettingsInvalid naming what does not fit the object."""
-    made = tuple(_compiled(entity, condition, describe) for condition in conditions)
+    made: list[str] = []
+    of_parents: dict[tuple[str, str], list[Condition]] = {}
+    for condition in conditions:
+        found = _compiled(entity, condition, describe)
+        if isinstance(found, _Open):
+            of_parents.setdefault((found.reference, found.parent), []).append(found.condition)
+        else:
+            made.append(found)
+    made += [_joined(entity, *place, inner, describe) for place, inner in of_parents.items()]
+    if len(of_parents) > MOST_JOINS:
+        raise SettingsInvalid(
+            f"The choice of {entity.schema.entity.label} records asks about parents through {len(of_parents)} "
+            f"references that lead to several objects, and Salesforce allows {MOST_JOINS}: choose by fewer of them."
+        )
     if sum(map(len, made)) > LONGEST:
         raise SettingsInvalid(
             f"The choice of {entity.schema.entity.label} records is too long for one query: choose fewer records, "
             "or by a condition."
         )
-    return made
+    return tuple(made)
 
 
-def _compiled(entity: SObject, condition: Condition, describe: Describe) -> str:
-    path, field = _resolved(entity, condition.field, describe)
-    _check(entity, condition, field)
+def can_be_asked_within(entity: str, where: Sequence[str]) -> bool:
+    """Whether the object's records of which these conditions hold may be named by a query inside another."""
+    return entity not in _NOT_WITHIN and not any(_JOINS.search(each) for each in where)
+
+
+def _joined(entity: SObject, reference: str, parent: str, conditions: Sequence[Condition], describe: Describe) -> str:
+    where = compiled(describe(parent), conditions, describe)
+    if parent == entity.schema.entity.name or not can_be_asked_within(parent, where):
+        raise SettingsInvalid(
+            f"Salesforce cannot find {entity.schema.entity.name} records by what holds of the {parent} that their "
+            f"{reference} leads to. Choose the {parent} records one by one, or the {entity.schema.entity.name} records "
+            "by a filter of their own."
+        )
+    return soql.within(reference, parent, where)
+
+
+def _compiled(entity: SObject, condition: Condition, describe: Describe) -> str | _Open:
+    found = _resolved(entity, condition, describe)
+    if isinstance(found, _Open | str):
+        return found
+    _check(entity, condition, found[1])
+    return _compared(*found, condition)
+
+
+def _compared(path: str, field: FieldInfo, condition: Condition) -> str:
     match condition.operator:
         case Operator.BLANK:
             return soql.condition(path, "=", None)
@@ -66,21 +122,54 @@ def _compiled(entity: SObject, condition: Condition, describe: Describe) -> str:
             return soql.condition(path, _COMPARISONS[other], _value(field, condition.values[0]))
 
 
-def _resolved(entity: SObject, path: str, describe: Describe) -> tuple[str, FieldInfo]:
-    """The relationship path in SOQL and the field at its end."""
-    *references, last = path.split(".")
+def _resolved(entity: SObject, condition: Condition, describe: Describe) -> tuple[str, FieldInfo] | str | _Open:
+    """The relationship path in SOQL and the field at its end; where a reference on the way may lead to several objects,
+    what can be said of the one that is meant."""
+    *references, last = condition.field.split(".")
     if len(references) > DEEPEST:
-        raise SettingsInvalid(f"{path} goes up more than {DEEPEST} parents, and Salesforce goes no further.")
-    here, steps = entity, []
-    for name in references:
+        raise SettingsInvalid(f"{condition.field} goes up more than {DEEPEST} parents, and Salesforce goes no further.")
+    here, steps = entity, list[str]()
+    for number, name in enumerate(references):
         field = _field(here, name)
         relationship = here.relationships.get(field.name)
-        if relationship is None or len(field.references) != 1:
+        parent = _parent(here, field, condition.parents[number : number + 1])
+        if relationship is None or parent is None:
             raise SettingsInvalid(f"{here.schema.entity.name}.{name} does not lead to parents of one object.")
+        if len(field.references) > 1:
+            rest = replace(
+                condition, field=".".join((*references[number + 1 :], last)), parents=condition.parents[number + 1 :]
+            )
+            return _of_several(".".join((*steps, field.name)), parent, rest)
         steps.append(relationship)
-        here = describe(field.references[0])
+        here = describe(parent)
     field = _field(here, last)
+    relationship = here.relationships.get(field.name)
+    if condition.operator is Operator.FILLED and len(condition.parents) > len(references) and len(field.references) > 1:
+        # Filled in is not enough: it may lead to a record of another object.
+        parent = _parent(here, field, condition.parents[-1:])
+        return soql.condition(".".join((*steps, str(relationship), "Type")), "=", parent)
     return ".".join((*steps, field.name)), field
+
+
+def _parent(here: SObject, field: FieldInfo, told: tuple[str, ...]) -> str | None:
+    """The object that is meant; None where it is not told and there are several."""
+    if not told:
+        return field.references[0] if len(field.references) == 1 else None
+    if told[0] not in field.references:
+        raise SettingsInvalid(f"{here.schema.entity.name}.{field.name} never leads to {told[0]}; correct the choice.")
+    return told[0]
+
+
+def _of_several(path: str, parent: str, rest: Condition) -> tuple[str, FieldInfo] | _Open:
+    """A condition on the parents that ``path`` leads to: on their ids it is one on the path itself."""
+    if rest.field == "Id":
+        return path, FieldInfo("Id")
+    if "." in path:
+        raise SettingsInvalid(
+            f"Salesforce cannot find records by the {parent} that {path} leads to. Choose the {parent} records one by "
+            "one, or these records by a filter of their own."
+        )
+    return _Open(path, parent, rest)
 
 
 def _field(entity: SObject, name: str) -> FieldInfo:

@@ -48,6 +48,21 @@ def among(field: str, values: Sequence[Value]) -> str:
     return f"{name(field)} IN ({','.join(map(quoted, values))})"
 
 
+def within(field: str, entity: str, where: Sequence[str]) -> str:
+    """A reference that leads to one of an object's records of which all conditions hold (a semi-join)."""
+    return f"{name(field)} IN ({select(['Id'], entity, where)})"
+
+
+def either(*conditions: str) -> str:
+    """One of these conditions."""
+    return f"({' OR '.join(conditions)})"
+
+
+def negated(condition: str) -> str:
+    """What does not meet the condition."""
+    return f"(NOT {condition})"
+
+
 def begins_with(field: str, prefix: str) -> str:
     """A text field that begins with ``prefix``, in which % and _ stand for themselves; blank: any value."""
     if not prefix:

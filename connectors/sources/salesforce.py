@@ -5,7 +5,7 @@ connect as a user with “View All Data” and compare counts.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import BinaryIO, Final
@@ -14,6 +14,7 @@ import polars as pl
 
 from connectors.base import Source
 from connectors.clients import (
+    salesforce_chosen,
     salesforce_file_pages,
     salesforce_inventory,
     salesforce_owners,
@@ -71,6 +72,7 @@ class SalesforceSource(SalesforceWays, Source):
         self._session = SalesforceSession(context)
         self._described: dict[str, SObject] = {}
         self._narrowed: dict[str, tuple[str, ...]] = {}
+        self._files_of: Mapping[str, tuple[str, ...]] | None = None
 
     @property
     def calls(self) -> int:
@@ -99,8 +101,14 @@ class SalesforceSource(SalesforceWays, Source):
         described = self._sobject(entity)
         self._narrowed[entity] = salesforce_selection.compiled(described, conditions, self._sobject)
 
+    def narrow_files(self, chosen: Mapping[str, Sequence[Condition]]) -> None:
+        self._files_of = {
+            entity: salesforce_selection.compiled(self._sobject(entity), conditions, self._sobject)
+            for entity, conditions in chosen.items()
+        }
+
     def count(self, entity: str, *, since: datetime | None = None) -> int | None:
-        if entity == LINK:
+        if entity == LINK or (self._files_of is not None and entity in salesforce_chosen.KINDS):
             return None  # only the links of documents that are named can be counted
         return self._query(entity, ["Id"], since).count()
 
@@ -113,7 +121,9 @@ class SalesforceSource(SalesforceWays, Source):
         cursor: Cursor | None = None,
     ) -> Iterator[Page]:
         described = self._sobject(entity)
-        if entity == VERSION:
+        if self._files_of is not None and entity in salesforce_chosen.KINDS:
+            yield from self._chosen_files(entity, fields, self._files_of, since, cursor)
+        elif entity == VERSION:
             where = self._where(entity, since)
             yield from salesforce_file_pages.version_pages(self._session, described, fields, where, cursor)
         elif entity == LINK:
@@ -122,6 +132,24 @@ class SalesforceSource(SalesforceWays, Source):
         else:
             pages = self._query(entity, fields, since).pages(cursor)
             yield from salesforce_file_pages.with_checksums(_Contents(self), entity, pages)
+
+    def _chosen_files(
+        self, entity: str, fields: Sequence[str], chosen: Mapping[str, tuple[str, ...]], since: datetime | None,
+        cursor: Cursor | None,
+    ) -> Iterator[Page]:  # fmt: skip
+        def changed(described: SObject) -> str:
+            return " AND ".join(_changed_since(described.schema.entity, since))
+
+        def read(where: Sequence[str], place: Cursor | None) -> Iterator[Page]:
+            pages = SalesforceQuery(self._session, self.describe(entity), fields, where).rest_pages(place)
+            return salesforce_file_pages.with_checksums(_Contents(self), entity, pages)
+
+        choice = salesforce_chosen.Choice(self._session, self._sobject, chosen, changed)
+        where = self._narrowed.get(entity, ())
+        if entity == salesforce_chosen.ATTACHMENT:
+            yield from choice.attachments(fields, where, read, cursor)
+        else:
+            yield from choice.pages(entity, fields, where, cursor)
 
     def sample(self, entity: str, fields: Sequence[str], *, size: int) -> pl.DataFrame:
         if entity == LINK:

@@ -28,6 +28,8 @@ ROOT = "t"
 ARCHIVING = ("Event", "Task")
 """Objects whose archived records only queryAll shows."""
 MAX_OFFSET = 2_000
+MAX_JOINS = 2
+NEVER_INNER = frozenset(("ActivityHistory", "Attachment", "Event", "EventAttendee", "Note", "OpenActivity", "Task"))
 MAX_FIELDS_LIMIT = 200
 _REFER = " Please reference your WSDL or the describe call for the appropriate names."
 _PERSON_NAME_FIELDS = frozenset(("FirstName", "LastName", "Email", "Phone", "Title", "Alias", "Username", "IsActive"))
@@ -92,12 +94,16 @@ def compile_query(query: Query, schema: Schema, *, deleted: bool) -> Plan:
     """The plan of a query; ``deleted`` includes records in the bin. Raises ApiError in the vendor's wording."""
     subject = schema.get(query.entity.path)
     if subject is None:
-        message = (
-            f"sObject type '{query.entity.path}' is not supported. If you are attempting to use a custom object, be "
-            f"sure to append the '__c' after the entity name.{_REFER}"
-        )
-        raise complaint(query.text, query.entity.at, "INVALID_TYPE", message)
+        raise unknown_type(query)
     return _Compiler(query, schema, subject).plan(deleted=deleted)
+
+
+def unknown_type(query: Query) -> ApiError:
+    message = (
+        f"sObject type '{query.entity.path}' is not supported. If you are attempting to use a custom object, be "
+        f"sure to append the '__c' after the entity name.{_REFER}"
+    )
+    return complaint(query.text, query.entity.at, "INVALID_TYPE", message)
 
 
 def check_filter(query: Query, schema: Schema) -> None:
@@ -123,6 +129,15 @@ def _filters(condition: Condition | None, names: tuple[str, ...]) -> bool:
             return False
 
 
+def _on_top(where: Condition | None, test: Comparison) -> bool:
+    """Whether the comparison is one of those that must all hold."""
+    match where:
+        case Junction(word="AND", parts=parts):
+            return any(_on_top(part, test) for part in parts)
+        case _:
+            return where is test
+
+
 def value_sql(subject_field: Field, alias: str) -> str:
     """SQL for a field's value in the row called ``alias``: a column, a roll-up, a formula or null."""
     if subject_field.rollup is not None:
@@ -137,8 +152,10 @@ def value_sql(subject_field: Field, alias: str) -> str:
 
 
 class _Compiler:
-    def __init__(self, query: Query, schema: Schema, subject: SObject) -> None:
+    def __init__(self, query: Query, schema: Schema, subject: SObject, *, is_inner: bool = False) -> None:
         self.query = query
+        self.is_inner = is_inner
+        self.inner_queries = 0
         self.schema = schema
         self.subject = subject
         self.joins: dict[str, tuple[str, str]] = {}
@@ -287,6 +304,8 @@ class _Compiler:
                 return "(" + f" {condition.word} ".join(self.condition(part) for part in condition.parts) + ")"
 
     def comparison(self, test: Comparison) -> str:
+        if test.inner is not None:
+            return self.among_records(test, test.inner)
         leaf, definition = self.resolve(test.field)
         if leaf.type == "address" or (definition is not None and not definition.filterable):
             message = f"field '{test.field.path}' can not be filtered in a query call"
@@ -306,6 +325,42 @@ class _Compiler:
         if test.operator not in ("=", "!="):
             return "0"
         return f"{leaf.sql} IS NULL" if test.operator == "=" else f"{leaf.sql} IS NOT NULL"
+
+    def among_records(self, test: Comparison, inner: Query) -> str:
+        """A semi-join or an anti-join: what another query finds."""
+        self.refuse_join(test, inner)
+        subject = self.schema.get(inner.entity.path)
+        if subject is None:
+            raise unknown_type(inner)
+        leaf, _ = self.resolve(test.field)
+        within = _Compiler(inner, self.schema, subject, is_inner=True)
+        found = within.resolve(inner.fields[0])[0]
+        for each in (leaf, found):
+            if each.type not in ("id", "reference"):
+                raise self.malformed(test, f"Semi join sub-selects can only query id fields, cannot use: '{each.key}'")
+        plan = within.plan(deleted=False)
+        self.parameters += within.parameters
+        inside = f"{leaf.sql} IN (SELECT {found.sql} {plan.source})"
+        return f"COALESCE({inside}, 0)" if test.operator == "IN" else f"NOT COALESCE({inside}, 0)"
+
+    def refuse_join(self, test: Comparison, inner: Query) -> None:
+        """The platform's rules for queries inside a WHERE."""
+        self.inner_queries += 1
+        if self.is_inner:
+            raise self.malformed(test, "Nesting of semi join sub-selects is not supported")
+        if self.inner_queries > MAX_JOINS:
+            raise self.malformed(test, f"Maximum {MAX_JOINS} semi join sub-selects are allowed per query")
+        if inner.entity.path.lower() == self.subject.name.lower():
+            raise self.malformed(test, "The inner and outer selects should not be on the same object type")
+        if inner.entity.path in NEVER_INNER:
+            raise self.malformed(test, f"Entity '{inner.entity.path}' is not supported for semi join inner selects")
+        if not _on_top(self.query.where, test):
+            raise self.malformed(
+                test, "Semi join sub-selects are only allowed at the top level WHERE expressions and not in nested ones"
+            )
+
+    def malformed(self, test: Comparison, message: str) -> ApiError:
+        return complaint(self.query.text, test.field.at, "MALFORMED_QUERY", message)
 
     def membership(self, sql: str, operator: str, values: list[object]) -> str:
         self.parameters.append(json.dumps([value for value in values if value is not None]))

@@ -34,9 +34,12 @@ class Literal:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
+    """``inner`` is the query whose records IN or NOT IN looks among, in place of ``values``."""
+
     field: Name
     operator: str
-    values: tuple[Literal, ...]
+    values: tuple[Literal, ...] = ()
+    inner: "Query | None" = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,20 +236,26 @@ class _Parser:
             return Comparison(field, "LIKE", (self.literal(),))
         if self.accept("NOT"):
             self.expect("IN")
-            return Comparison(field, "NOT IN", self.literals())
+            return self.membership(field, "NOT IN")
         if self.accept("IN"):
-            return Comparison(field, "IN", self.literals())
+            return self.membership(field, "IN")
         if self.at("INCLUDES") or self.at("EXCLUDES"):
             raise not_simulated("INCLUDES or EXCLUDES")
         raise self.unexpected()
 
-    def literals(self) -> tuple[Literal, ...]:
+    def membership(self, field: Name, operator: str) -> Comparison:
         self.expect("(")
-        if self.at("SELECT"):
-            raise not_simulated("A subquery in WHERE")
-        values = tuple(self.listed(self.literal))
+        inner = self.inner() if self.accept("SELECT") else None
+        values = () if inner else tuple(self.listed(self.literal))
         self.expect(")")
-        return values
+        return Comparison(field, operator, values, inner)
+
+    def inner(self) -> Query:
+        """The query of a semi-join or an anti-join: one field, and conditions."""
+        fields = (self.name(),)
+        self.expect("FROM")
+        entity = self.name()
+        return Query(self.text, entity, fields, where=self.condition() if self.accept("WHERE") else None)
 
     def literal(self) -> Literal:
         token = self.peek()

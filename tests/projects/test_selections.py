@@ -60,11 +60,15 @@ def test_children_follow_the_choice_of_their_parents_at_any_depth() -> None:
         "Cap": Selection(Mode.CHILDREN, through="Point__c", parent="Point"),
     }
     assert meaning("Rule", chosen) == (Condition("Id", Operator.AMONG, ("r1", "r2")),)
-    assert meaning("Point", chosen) == (Condition("Rule__c.Id", Operator.AMONG, ("r1", "r2")),)
-    assert meaning("Cap", chosen) == (Condition("Point__c.Rule__c.Id", Operator.AMONG, ("r1", "r2")),)
+    assert meaning("Point", chosen) == (Condition("Rule__c.Id", Operator.AMONG, ("r1", "r2"), ("Rule",)),)
+    assert meaning("Cap", chosen) == (
+        Condition("Point__c.Rule__c.Id", Operator.AMONG, ("r1", "r2"), ("Point", "Rule")),
+    )
     filtered = chosen | {"Rule": Selection(Mode.FILTER, (LIVE,))}
-    assert meaning("Point", filtered) == (Condition("Rule__c.Status", Operator.EQUALS, ("Live",)),)
-    assert meaning("Point", chosen | {"Rule": EVERYTHING}) == (Condition("Rule__c", Operator.FILLED),)
+    assert meaning("Point", filtered) == (Condition("Rule__c.Status", Operator.EQUALS, ("Live",), ("Rule",)),)
+    assert meaning("Point", chosen | {"Rule": EVERYTHING}) == (
+        Condition("Rule__c", Operator.FILLED, parents=("Rule",)),
+    )
     assert meaning("Nothing", chosen) == ()
 
 

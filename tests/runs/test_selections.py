@@ -65,7 +65,7 @@ def test_a_session_reads_what_was_chosen(filtering: None, objects: tuple[Project
         assert session.source
     assert {
         "Rule": (Condition("Id", Operator.AMONG, ("R1", "R2")),),
-        "Point": (Condition("Rule__c.Id", Operator.AMONG, ("R1", "R2")),),
+        "Point": (Condition("Rule__c.Id", Operator.AMONG, ("R1", "R2"), ("Rule",)),),
     } == NARROWED
 
 
@@ -106,3 +106,19 @@ def test_after_a_new_choice_a_delta_reads_anew(filtering: None, objects: tuple[P
     assert ledger.watermark(rule.pk) is None
     choose(rule, Selection())
     assert ledger.watermark(rule.pk) is None
+
+
+def test_after_a_new_choice_of_parents_a_delta_reads_their_children_anew(
+    filtering: None, objects: tuple[ProjectObject, ProjectObject]
+) -> None:
+    rule, point = objects
+    moment = datetime.fromisoformat("2026-01-01T00:00:00+00:00")
+    choose(rule, CHOSEN)
+    choose(point, CHILDREN)
+    done = factories.run(rule.project, state=RunState.COMPLETED, finished_at=moment)
+    factories.step(done, point, watermark=moment, extracted_at=moment)
+    choose(rule, CHOSEN)
+    assert ledger.watermark(point.pk) == ledger.Mark(moment, "")
+    choose(rule, Selection(Mode.RECORDS, ids=("R1", "R3")))
+    assert ledger.watermark(point.pk) is None
+    assert projects.selections_of(rule.project)["Point"] == CHILDREN

@@ -180,3 +180,43 @@ def test_an_error_shows_where(reader: Client) -> None:
 def test_moments_are_stored_to_the_millisecond(moment: datetime) -> None:
     stored = datetime.fromisoformat(utc_text(moment.isoformat()))
     assert abs((moment - stored).total_seconds()) < 0.001
+
+
+# --- queries inside a WHERE -------------------------------------------------------------------------------------
+
+
+def test_a_query_inside_finds_records_by_their_parents_and_children(client: Client) -> None:
+    [shop, mill] = client.control.upsert("Account", [{"Name": "Inner shop"}, {"Name": "Inner mill"}])
+    [mate] = client.control.upsert("Contact", [{"LastName": "Inner", "AccountId": mill}])
+    [task] = client.control.upsert("Task", [{"Subject": "Inner", "WhatId": shop}])
+    named = "SELECT Id FROM Account WHERE Name"
+    assert client.values(f"SELECT Id FROM Task WHERE WhatId IN ({named} = 'Inner shop')") == [task]
+    assert (
+        client.values(f"SELECT Id FROM Task WHERE Subject = 'Inner' AND WhatId NOT IN ({named} = 'Inner shop')") == []
+    )
+    assert client.values(f"SELECT Id FROM Contact WHERE AccountId IN ({named} LIKE 'Inner%')") == [mate]
+    ours = "Name LIKE 'Inner%' AND Id NOT IN (SELECT AccountId FROM Contact WHERE LastName = 'Inner')"
+    assert client.values(f"SELECT Id FROM Account WHERE {ours}") == [shop]
+    key = client.job(f"SELECT Id FROM Task WHERE WhatId IN ({named} = 'Inner shop')")
+    assert client.ask(f"/jobs/query/{key}/results").text == f'"Id"\n"{task}"\n'
+
+
+@pytest.mark.parametrize(
+    ("where", "said"),
+    [
+        ("Id IN (SELECT WhatId FROM Task)", "Entity 'Task' is not supported for semi join inner selects"),
+        ("Id IN (SELECT ParentId FROM Account)", "should not be on the same object type"),
+        ("Id IN (SELECT LastName FROM Contact)", "can only query id fields, cannot use: 'LastName'"),
+        ("Name IN (SELECT AccountId FROM Contact)", "can only query id fields, cannot use: 'Name'"),
+        ("Name = 'x' OR Id IN (SELECT AccountId FROM Contact)", "only allowed at the top level"),
+        (
+            "Id IN (SELECT AccountId FROM Contact WHERE AccountId IN (SELECT AccountId FROM Opportunity))",
+            "Nesting of semi join sub-selects is not supported",
+        ),
+        (" AND ".join(["Id IN (SELECT AccountId FROM Contact)"] * 3), "Maximum 2 semi join sub-selects"),
+    ],
+)
+def test_queries_inside_keep_to_the_platforms_rules(client: Client, where: str, said: str) -> None:
+    status, code, message = client.error("/query", params={"q": f"SELECT Id FROM Account WHERE {where}"})
+    assert (status, code) == (400, "MALFORMED_QUERY")
+    assert said in message
