@@ -193,6 +193,11 @@ class Target(Connector):
         ``write`` takes them. Keys without a row are simply absent; order is not promised.
         """
 
+    def settle(self, entity: str, keys: Sequence[str], *, key: str) -> None:
+        """Find out what became of what earlier tries began for these keys, so that ``fetch`` tells of it; only where
+        ``key`` is ``ID_MAP`` is there anything to find out. Raises FatalError where nobody can tell any more."""
+        del entity, keys, key
+
     def came_along(self, entity: str, target_ids: Sequence[str]) -> frozenset[str]:
         """Those of the rows that came into being with a row of another entity and go when it goes, so that ``delete``
         leaves them to it: a file's document, the contact of a person account."""

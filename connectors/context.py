@@ -1,9 +1,9 @@
 """What a connector is handed from outside, as protocols small enough to fake in a test."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from threading import Lock
 from typing import Any, BinaryIO, Protocol
@@ -109,6 +109,84 @@ class NoJournal:
 
     def tell(self, message: str) -> None:
         del message
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A job that was to create records which carry no key: ``rows`` has a digest of what was sent by key. Only where
+    ``closed`` may it have done anything: that it is about to be closed is committed before it is."""
+
+    job: str
+    closed: bool
+    rows: Mapping[str, str]
+
+
+class IdMap(Protocol):
+    """Which records of a target are ours where they carry no key of ours, and what was begun to create them. What is
+    told to it is committed when the call returns; it raises what stops a write that is not ours any more."""
+
+    def targets(self, entity: str, keys: Sequence[str]) -> Mapping[str, str]:
+        """Key → target id, of those that are known."""
+
+    def keys(self, entity: str, target_ids: Sequence[str]) -> Mapping[str, str]:
+        """Target id → key, of those that are known."""
+
+    def link(self, entity: str, target_ids: Mapping[str, str]) -> None:
+        """These keys (key → target id) are records that are there."""
+
+    def begin(self, entity: str, job: str, rows: Mapping[str, str], *, gone: Mapping[str, str]) -> None:
+        """The job is about to carry these rows (key → digest). ``gone`` are those of them (key → target id) that were
+        known and are not in the target any more. Raises Unavailable where somebody else is at one of them, or has
+        brought it since it was looked for."""
+
+    def close(self, job: str) -> None:
+        """The job has its rows and is about to be closed. Raises Unavailable where somebody else has forgotten it."""
+
+    def begun(self, entity: str, keys: Sequence[str]) -> Sequence[Begun]:
+        """Jobs with any of these keys that have neither been answered nor forgotten, the oldest first."""
+
+    def answer(self, job: str, target_ids: Mapping[str, str]) -> None:
+        """The job created these records (key → target id), and none of its other rows."""
+
+    def forget(self, job: str) -> None:
+        """The job has done nothing, and never will."""
+
+
+class MemoryIdMap:
+    """The id map of one process: tests and scripts."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, str], str] = {}
+        self._begun: dict[str, tuple[str, Begun]] = {}
+
+    def targets(self, entity: str, keys: Sequence[str]) -> Mapping[str, str]:
+        return {key: self._known[entity, key] for key in keys if (entity, key) in self._known}
+
+    def keys(self, entity: str, target_ids: Sequence[str]) -> Mapping[str, str]:
+        wanted = set(target_ids)
+        return {there: key for (of, key), there in self._known.items() if of == entity and there in wanted}
+
+    def link(self, entity: str, target_ids: Mapping[str, str]) -> None:
+        self._known |= {(entity, key): there for key, there in target_ids.items()}
+
+    def begin(self, entity: str, job: str, rows: Mapping[str, str], *, gone: Mapping[str, str]) -> None:
+        del gone
+        self._begun[job] = entity, Begun(job, closed=False, rows=dict(rows))
+
+    def close(self, job: str) -> None:
+        entity, begun = self._begun[job]
+        self._begun[job] = entity, replace(begun, closed=True)
+
+    def begun(self, entity: str, keys: Sequence[str]) -> Sequence[Begun]:
+        wanted = set(keys)
+        return [each for of, each in self._begun.values() if of == entity and not wanted.isdisjoint(each.rows)]
+
+    def answer(self, job: str, target_ids: Mapping[str, str]) -> None:
+        entity, _ = self._begun.pop(job)
+        self.link(entity, target_ids)
+
+    def forget(self, job: str) -> None:
+        self._begun.pop(job, None)
 
 
 class FileStore(Protocol):
@@ -250,6 +328,7 @@ class Context:
     clock: Clock = field(default_factory=SystemClock)
     files: FileStore = field(default_factory=NoFiles)
     journal: Journal = field(default_factory=NoJournal)
+    id_map: IdMap = field(default_factory=MemoryIdMap)
     contents: Contents = field(default_factory=NoContents)
     network: Network = field(default_factory=Network)
     apart: "Apart | None" = None

@@ -157,6 +157,7 @@ class Capabilities:
     reads_ids: bool = False
     lists_owners: bool = False
     contents: bool = False
+    id_map: bool = False
     asked_by: Asking = Asking.NONE
     finds: bool = False
     lock_codes: frozenset[str] = frozenset()
@@ -221,6 +222,12 @@ class FieldInfo:
     rich: bool = False
     overwritten: bool = False
     note: str = ""
+
+
+ID_MAP = "(id map)"
+"""As the key of an object: the target carries no key of ours, and ``context.id_map`` alone knows which record is
+which. The values are the source's ids. No platform has a field of this name."""
+ID_MAP_FIELD = FieldInfo(ID_MAP, FieldType.TEXT, "Our id map", unique=True, external_id=True)
 
 
 @dataclass(frozen=True, slots=True)

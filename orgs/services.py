@@ -16,7 +16,18 @@ from django.db import connection, transaction
 from django.db.models.functions import Now
 
 from connectors.base import Connector, Source, Target
-from connectors.context import LOOPBACK, Clock, Contents, Context, FileStore, Journal, Network, Secret, SystemClock
+from connectors.context import (
+    LOOPBACK,
+    Clock,
+    Contents,
+    Context,
+    FileStore,
+    IdMap,
+    Journal,
+    Network,
+    Secret,
+    SystemClock,
+)
 from connectors.errors import AuthenticationFailed, ConnectorError, InputInvalid, SettingsInvalid
 from connectors.files import FolderFiles
 from connectors.redaction import Redactor
@@ -183,15 +194,22 @@ def open_source(org: Org, *, clock: Clock | None = None) -> Source:
 
 
 def open_target(
-    org: Org, *, journal: Journal | None = None, clock: Clock | None = None, contents: Contents | None = None
+    org: Org,
+    *,
+    journal: Journal | None = None,
+    id_map: IdMap | None = None,
+    clock: Clock | None = None,
+    contents: Contents | None = None,
 ) -> Target:
     """The org's target connector, to be used as a context manager; raises SettingsInvalid.
 
-    ``journal`` remembers across crashes what its writes began, ``contents`` is where contents of files are read."""
+    ``journal`` remembers across crashes what its writes began, ``id_map`` which records are ours that carry no key, and
+    ``contents`` is where contents of files are read."""
     if not org.writes:
         raise SettingsInvalid(f"{org.name} is not a target. Change its role or choose another org.")
     context = context_of(org, clock)
     context = context if journal is None else replace(context, journal=journal)
+    context = context if id_map is None else replace(context, id_map=id_map)
     return target_class(org.platform)(context if contents is None else replace(context, contents=contents))
 
 

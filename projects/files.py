@@ -43,6 +43,11 @@ _PARENT: Final = "LinkedEntityId"
 _PARENT_TYPE: Final = "LinkedEntityType"
 
 
+def has_own_key(target: EntitySchema) -> bool:
+    """Whether the entity is one of files, whose versions, documents and links find each other by their keys."""
+    return target.entity.name in (VERSION, *_COMPANIONS)
+
+
 def together(entities: Sequence[str], present: Collection[str]) -> list[str]:
     """The entities, and those that files among them cannot do without."""
     wanted = [name for name in _COMPANIONS if name in present] if VERSION in entities else []

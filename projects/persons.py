@@ -36,6 +36,11 @@ def finished(
             return mapping
 
 
+def come_along(target: EntitySchema) -> bool:
+    """Whether records of the entity may be halves of a person account, which find each other by their keys."""
+    return _FLAG in target.names and target.entity.name in ("Account", "Contact")
+
+
 def _contact_key(account: EntitySchema, keys: tuple[str, ...]) -> str:
     """The account's field that is its contact's external id; blank where it has none."""
     known = {bare(name) for name in keys}

@@ -7,7 +7,7 @@ import polars as pl
 
 from connectors.base import Connector, Source, Target
 from connectors.errors import ConnectorError
-from connectors.types import EntitySchema
+from connectors.types import ID_MAP, EntitySchema
 from orgs import services as orgs
 from orgs.models import Org, OrgStatus
 from projects import discovery, files, owners, services
@@ -78,7 +78,7 @@ class Fit:
     owners_stay: bool = False
     """Whether records will belong to the connecting user, because owners are not moved along."""
     lacks_key: bool = False
-    """Whether it could move if the target had a field for our external id."""
+    """Whether the target has no field for our external id; it moves by our id map, or not at all."""
 
     @property
     def good(self) -> bool:
@@ -112,28 +112,39 @@ def fits(sides: Sides, entities: Iterable[str], moved: Iterable[str]) -> Mapping
     for name in entities:
         here, there = sides.described(name)
         alike = here if there is None else files.in_terms_of(here, there)
-        found[name] = fit_of(compare(alike, there), here, there, set(moved), people=people)
+        compared, id_map = compare(alike, there), sides.target.capabilities.id_map
+        found[name] = fit_of(compared, here, there, set(moved), people=people, id_map=id_map)
     return found
 
 
 def fit_of(
-    compared: Compared, here: EntitySchema, there: EntitySchema | None, moved: set[str], *, people: bool = False
+    compared: Compared,
+    here: EntitySchema,
+    there: EntitySchema | None,
+    moved: set[str],
+    *,
+    people: bool = False,
+    id_map: bool = False,
 ) -> Fit:
-    """The verdict of a comparison, and what else an object needs to move: an external id in the target."""
+    """The verdict of a comparison, and what else an object needs to move: an external id in the target, unless that
+    can do with our ``id_map``."""
     fit = Fit(compared.source, compared.label, compared.target, compared.verdict, compared.reasons)
     if there is None:
         return fit
     try:
-        behind = services.left_behind(here, there, moved, people=people)
+        behind = services.left_behind(here, there, moved, people=people, id_map=id_map)
     except KeyMissing as error:
         return replace(fit, verdict=Verdict.NOT_COMPATIBLE, reasons=(str(error), *fit.reasons), lacks_key=True)
     writable = {info.name for info in here.fields if info.writable}
+    keyless = id_map and services.external_id(files.in_terms_of(here, there), there, id_map=True) == ID_MAP
+    instead = (services.without_external_id(there.entity.name),) if keyless else ()
     told = [each for each in behind if each.partition(" ")[0] in writable - {OWNER} and "which is not moved" in each]
     return replace(
         fit,
         owners_stay=any(each.startswith(f"{OWNER} points at") for each in behind),
         verdict=Verdict.LOSS if told and fit.verdict is Verdict.COMPATIBLE else fit.verdict,
-        reasons=(*fit.reasons, *told),
+        reasons=(*instead, *fit.reasons, *told) if fit.good else (*fit.reasons, *told, *instead),
+        lacks_key=keyless,
     )
 
 

@@ -8,7 +8,7 @@ from django.db import transaction
 
 from connectors.base import Connector, Source, Target
 from connectors.errors import SettingsInvalid
-from connectors.types import Condition, EntitySchema
+from connectors.types import ID_MAP, Condition, EntitySchema
 from orgs import services as orgs
 from orgs.models import Customer, Org
 from projects import files, owners, persons, selections, twins
@@ -116,8 +116,9 @@ def adopt_like(
     """Map entities that both systems have, field by field of the same name; nobody has to see the mapping.
 
     Names may differ by a package's namespace (``projects.twins``). ``key`` is the target's field for our external
-    id; blank takes the one each target entity has, the known names first. Raises ProjectInvalid where the target
-    lacks an entity or its external id. References to entities that are not moved along stay behind and are told.
+    id; blank takes the one each target entity has, the known names first, and our id map where it has none and the
+    target can do without. Raises ProjectInvalid where the target lacks an entity or its external id. References to
+    entities that are not moved along stay behind and are told.
     """
     there = tuple(info.name for info in target.entities())
     people = maps_people(source, target)
@@ -125,8 +126,17 @@ def adopt_like(
     lacking = [name for name, other in pairs if other is None]
     if lacking:
         raise ProjectInvalid(f"{project.target} has no {' and no '.join(lacking)}; create it there, or leave it out.")
+    by_id_map = set(project.project_objects.filter(key=ID_MAP).values_list("source_entity", flat=True))
     found = [
-        _likeness(source.describe(name), target.describe(other), set(entities), key=key, people=people)
+        _likeness(
+            source.describe(name),
+            target.describe(other),
+            set(entities),
+            # What was written without a key is found without it: a field made later is blank in those records.
+            key=key or (ID_MAP if name in by_id_map and _has_run(project) else ""),
+            people=people,
+            id_map=target.capabilities.id_map,
+        )
         for name, other in pairs
         if other
     ]
@@ -138,6 +148,11 @@ def adopt_like(
             kept.save(update_fields=["entries", "suggested"])
         chosen = [save_mapping(project, mapping, place) for place, (mapping, _) in enumerate(found)]
     return chosen, [left for _, left in found]
+
+
+def _has_run(project: Project) -> bool:
+    related: Any = project  # the model of runs is a layer above and is reached through the relation
+    return bool(related.runs.exists())
 
 
 def twin(name: str, there: Sequence[str]) -> str | None:
@@ -223,14 +238,25 @@ def use_blueprint(project: Project, blueprint: Blueprint) -> None:
     project.save(update_fields=["blueprint", "blueprint_version"])
 
 
-def external_id(source: EntitySchema, target: EntitySchema, asked: str = "") -> str:
+def external_id(source: EntitySchema, target: EntitySchema, asked: str = "", *, id_map: bool = False) -> str:
     """The field of the target that can carry our external id: the one asked for, else the likeliest; blank where none
-    can. A key of the customer's own, which the source has, too, is none: its values move, and must not be ours."""
+    can, or ``ID_MAP`` where ``id_map`` says that the target can do without and the object is one that can. A key of
+    the customer's own, which the source has, too, is none: its values move, and must not be ours."""
     carriers = [field.name for field in target.fields if field.external_id and field.unique and field.writable]
     likely = [name for known in EXTERNAL_IDS for name in carriers if twins.bare(name) == twins.bare(known)]
     others = [name for name in carriers if twins.twin(name, source.names) is None]
-    chosen = asked or next(iter((*likely, *others)), "")
-    return chosen if chosen in carriers else ""
+    instead = ID_MAP if id_map and not files.has_own_key(target) and not persons.come_along(target) else ""
+    chosen = asked or next(iter((*likely, *others)), instead)
+    return chosen if chosen in (*carriers, instead) else ""
+
+
+def without_external_id(entity: str) -> str:
+    """What people should know of an object whose records carry no key of ours."""
+    return (
+        f"{entity} has no external id in the target: which record is which, only the id map of this project knows. "
+        "New records are created by bulk jobs alone, also when they are few, so that each is created once; records in "
+        "the target that nobody tracks are not counted."
+    )
 
 
 class KeyMissing(ProjectInvalid):
@@ -259,19 +285,19 @@ def make_key(project: Project, entity: str) -> tuple[str, ...]:
 
 
 def left_behind(
-    source: EntitySchema, target: EntitySchema, moved: set[str], *, people: bool = False
+    source: EntitySchema, target: EntitySchema, moved: set[str], *, people: bool = False, id_map: bool = False
 ) -> tuple[str, ...]:
     """What of an entity does not travel, in sentences. Raises KeyMissing where its records could not be found again
-    in the target."""
-    return _likeness(source, target, moved, key="", people=people)[1].sentences
+    in the target, which ``id_map`` says it can do by our id map."""
+    return _likeness(source, target, moved, key="", people=people, id_map=id_map)[1].sentences
 
 
 def _likeness(
-    source: EntitySchema, target: EntitySchema, moved: set[str], *, key: str, people: bool
+    source: EntitySchema, target: EntitySchema, moved: set[str], *, key: str, people: bool, id_map: bool
 ) -> tuple[ObjectMapping, Left]:
     name, given = source.entity.name, source
     source = files.in_terms_of(source, target)
-    chosen = external_id(source, target, key)
+    chosen = external_id(source, target, key, id_map=id_map)
     if not chosen:
         raise KeyMissing(
             f"{target.entity.name} has no unique external-id field in the target, beside keys of the customer's own, "

@@ -50,6 +50,11 @@ class Heartbeat:
         self._thread: threading.Thread | None = None
         self._stop = threading.Event()
 
+    @property
+    def held(self) -> Lease | None:
+        """The lease of the work in hand."""
+        return self._held
+
     @contextmanager
     def holding(self, lease: Lease) -> Iterator[None]:
         """Keep the lease as long as the block runs, unless it is lost."""

@@ -326,6 +326,33 @@ class MatchKey(models.Model):
         return self.source_id
 
 
+class Insertion(models.Model):
+    """A record without a key of ours that a bulk job is to create, or has created, and the id map does not have yet.
+
+    ``digest`` is of the row as it is sent; nothing else of it is kept. ``closed`` is committed before the job is
+    closed, which is before it can do anything. ``target_id`` is what the job's results told; without a ``job`` the
+    record was there before us and is being taken over. Written only by ``runs.ledger``.
+    """
+
+    project = models.ForeignKey("projects.Project", on_delete=models.CASCADE, db_index=False, related_name="+")
+    entity = models.TextField(help_text="The target's.")
+    key = models.TextField(help_text="The source's id of the record.")
+    job = models.TextField(db_default="")
+    digest = models.TextField(db_default="")
+    closed = models.BooleanField(default=False, db_default=False)
+    target_id = models.TextField(null=True)
+    begun_at = models.DateTimeField(db_default=Now())
+
+    objects = VisibleManager["Insertion"]()
+
+    class Meta:
+        constraints = (models.UniqueConstraint(fields=("project", "entity", "key"), name="insertion_once_per_key"),)
+        indexes = (models.Index(fields=("job",), name="insertion_job"),)
+
+    def __str__(self) -> str:
+        return self.key
+
+
 class Finding(models.Model):
     """Something wrong or worth knowing about one field of one record, found while mapping, loading or verifying.
 

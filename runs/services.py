@@ -3,23 +3,23 @@
 Nothing is sent to a worker here: a run has places for workers, and worker hosts fill empty places.
 """
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
-from django.db.models import F, Q, QuerySet, Sum
+from django.db.models import Count, F, Min, Q, QuerySet, Sum
 from django.utils import timezone
 
 from connectors.registry import target_class
 from connectors.types import Asking
 from projects.models import Project
 from runs import events, ledger, transitions
-from runs.choices import DUE, OPEN, UNDOABLE, EventLevel, RunKind, RunState, StepTask
+from runs.choices import ACTIVE, DUE, OPEN, UNDOABLE, EventLevel, RunKind, RunState, StepTask
 from runs.engine.work import try_begun_now
 from runs.ledger import Scope
-from runs.models import Chunk, Driver, Run, Step, TrackedRecord
+from runs.models import Chunk, Driver, Insertion, Run, Step, TrackedRecord
 from runs.partitions import PartitionBusy
 
 
@@ -216,6 +216,35 @@ def resume_run(run: Run) -> None:
     Step.objects.filter(run=run).update(attempts=0)
     Run.objects.filter(pk=run.pk).update(attempts=0)
     Driver.objects.filter(run=run).update(called_at=None)
+
+
+@dataclass(frozen=True, slots=True)
+class UnansweredJob:
+    """A bulk job that was to create records without an external id; whether it did is not known here."""
+
+    job: str
+    entity: str
+    records: int
+    begun_at: datetime
+
+
+def unanswered_jobs(project: Project) -> list[UnansweredJob]:
+    """Those of the project, the oldest first; workers may be about to ask them."""
+    rows = Insertion.objects.filter(project=project, target_id=None).values_list("job", "entity")
+    found = rows.annotate(records=Count("pk"), since=Min("begun_at")).order_by("since")
+    return [UnansweredJob(*row) for row in found]
+
+
+@transaction.atomic
+def forget_job(project: Project, job: str) -> int:
+    """Take the job for one that created nothing, as a person has found in the target; how many records it was to
+    create. Raises RunRefused where workers may be asking it, or it is not one that waits for an answer."""
+    if Run.objects.filter(project=project, state__in=ACTIVE).exists():
+        raise RunRefused("A run of this project is under way and asks its jobs itself; wait until it ends.")
+    count = ledger.forget_insertion(None, project.pk, job)
+    if not count:
+        raise RunRefused(f"No job {job} of this project waits for an answer.")
+    return count
 
 
 def stopped_deletions(run: Run) -> QuerySet[Step]:

@@ -20,16 +20,16 @@ from connectors.clients.salesforce_columns import CSV_NULL, csv_cells
 from connectors.clients.salesforce_errors import DAILY_WAIT
 from connectors.clients.salesforce_query import JOB_DEADLINE, POLL_WAITS
 from connectors.clients.salesforce_refusals import Class, refusal
-from connectors.clients.salesforce_sending import ANSWERS, Operation, Sending, no_answers, stop_for
+from connectors.clients.salesforce_sending import Operation, Sending, no_answers, stop_for
 from connectors.clients.salesforce_session import SalesforceSession
 from connectors.errors import ConnectorError, ContractChanged, NotFound, RateLimited, Unavailable
 from connectors.values import csv_to_frame
 
 LARGEST_FILE: Final = 100_000_000  # bytes; 150 MB after base64 is the limit
 LONGEST_VALUE: Final = 32_000  # characters
-_TRIES: Final = 3
-_DONE: Final = "successfulResults"
-_REFUSED: Final = "failedResults"
+TRIES: Final = 3
+DONE: Final = "successfulResults"
+REFUSED: Final = "failedResults"
 _ENDED: Final = ("JobComplete", "Failed", "Aborted")
 
 # "CODE:words:fields --", the words with colons of their own, nothing before "--" where no field is named.
@@ -40,14 +40,14 @@ _PASSING: Final = ("InternalServerError", "ServerUnavailable", "TooManyLockFailu
 def send(session: SalesforceSession, sending: Sending) -> pl.DataFrame:
     """``ANSWERS`` of the records the job tells of. Raises BulkUnsupported before anything is sent, Unavailable
     where the job failed or was aborted with some records written and others not."""
-    body = _file(sending)
+    body = csv_of(file_of(sending))
     if len(body) > LARGEST_FILE and len(sending) > 1:
         halves = sending.parts(-(-len(sending) // 2))
         return pl.concat(send(session, half) for half in halves)
     job = _closed_job(session, sending, body)
-    state = _awaited(session, sending.entity, job)
+    state = awaited(session, sending.entity, job)
     if state.get("state") != "JobComplete":
-        raise _failure(session, sending, job, state)
+        raise failure(session, sending.entity, job, state)
     answers = _answers(session, sending, job, _empty_files(state, len(sending)))
     said = str(state.get("errorMessage") or "")
     if answers.is_empty() and said:
@@ -64,36 +64,46 @@ def unfit(sending: Sending) -> pl.Series:
     return sending.values.select(pl.any_horizontal(odd.fill_null(value=False))).to_series()
 
 
-def _file(sending: Sending) -> bytes:
+def file_of(sending: Sending) -> pl.DataFrame:
+    """The cells of the file, with the field that names a record where there is one."""
     cells = csv_cells(sending.values, sending.sent)
     carried = [name for name in sending.sent.columns if sending.sent[name].any()]
-    frame = pl.DataFrame([sending.refs.alias(sending.match), *(cells[name] for name in carried)])
-    return frame.write_csv(quote_style="always", line_terminator="\n").encode()
+    named = [sending.refs.alias(sending.match)] if sending.match else []
+    return pl.DataFrame([*named, *(cells[name] for name in carried)])
+
+
+def csv_of(file: pl.DataFrame) -> bytes:
+    return file.write_csv(quote_style="always", line_terminator="\n").encode()
 
 
 def _closed_job(session: SalesforceSession, sending: Sending, body: bytes) -> str:
     """A job with the file in it that Salesforce has begun, or will begin, to process."""
-    for left in reversed(range(_TRIES)):
+    for left in reversed(range(TRIES)):
         job = ""
         try:
-            job = _created(session, sending)
+            job = created(session, sending)
             # Before it can do anything, whoever takes this write over knows whom to ask.
             session.journal.note(job)
-            path = session.path("jobs", "ingest", job, "batches")
-            session.http.send("PUT", path, content=body, headers={"Content-Type": "text/csv"}, repeatable=False)
+            upload(session, job, body)
         except Unavailable:
             # Created or filled for all we know, but certainly not closed, so it will never do anything.
             if job:
-                _abort(session, job)
+                abort(session, job)
             if not left:
                 raise
         else:
             break
-    _close(session, job)
+    close(session, job)
     return job
 
 
-def _created(session: SalesforceSession, sending: Sending) -> str:
+def upload(session: SalesforceSession, job: str, body: bytes) -> None:
+    """Once only: a job with two files fails. Raises Unavailable where the answer was lost."""
+    path = session.path("jobs", "ingest", job, "batches")
+    session.http.send("PUT", path, content=body, headers={"Content-Type": "text/csv"}, repeatable=False)
+
+
+def created(session: SalesforceSession, sending: Sending) -> str:
     body = {
         "object": sending.entity,
         "operation": str(sending.operation),
@@ -108,15 +118,16 @@ def _created(session: SalesforceSession, sending: Sending) -> str:
     return str(session.http.send("POST", session.path("jobs", "ingest"), json=body, repeatable=False).value("id"))
 
 
-def _close(session: SalesforceSession, job: str) -> None:
+def close(session: SalesforceSession, job: str) -> None:
+    """Let Salesforce begin. A job that somebody else has closed meanwhile is closed."""
     path = session.path("jobs", "ingest", job)
-    for left in reversed(range(_TRIES)):
+    for left in reversed(range(TRIES)):
         try:
             session.http.send("PATCH", path, json={"state": "UploadComplete"}, repeatable=False)
-        except Unavailable:
-            if _job(session, job).get("state") != "Open":
+        except (Unavailable, ContractChanged) as error:
+            if described(session, job).get("state") != "Open":
                 return
-            if not left:
+            if not left or isinstance(error, ContractChanged):
                 raise
         else:
             return
@@ -127,39 +138,42 @@ def settle(session: SalesforceSession, entity: str) -> None:
     one that is closed is waited for. Raises Unavailable where one does not end."""
     for job in session.journal.jobs():
         try:
-            state = _job(session, job).get("state")
+            state = described(session, job).get("state")
         except NotFound:
             continue  # what it did is forgotten after seven days, and done
         if state == "Open":
-            _abort(session, job)
+            abort(session, job)
         elif state not in _ENDED:
             session.journal.tell(f"An earlier try left the bulk job {job} of {entity} at work; it is waited for first.")
-            _awaited(session, entity, job)
+            awaited(session, entity, job)
 
 
-def _awaited(session: SalesforceSession, entity: str, job: str) -> dict[str, Any]:
-    """The job's last state; raises Unavailable where it has none by the deadline (it is then aborted)."""
+def awaited(session: SalesforceSession, entity: str, job: str, *, aborts: bool = True) -> dict[str, Any]:
+    """The job's last state; raises Unavailable where it has none by the deadline. It is then aborted, unless what it
+    writes can be told by its results alone: these are whole only where it comes to its own end."""
     deadline = session.clock.now() + JOB_DEADLINE
     polls = 0
     while True:
-        state = _job(session, job)
+        state = described(session, job)
         if state.get("state") in _ENDED:
             return state
         wait = POLL_WAITS[min(polls, len(POLL_WAITS) - 1)]
         if session.clock.now() + timedelta(seconds=wait) > deadline:
-            _abort(session, job)
+            if aborts:
+                abort(session, job)
             raise Unavailable(
-                f"Salesforce did not finish the bulk job {job} of {entity} in {JOB_DEADLINE}; it was aborted. "
-                "What it wrote is found before anything is sent again."
+                f"Salesforce did not finish the bulk job {job} of {entity} in {JOB_DEADLINE}; it was "
+                f"{'aborted' if aborts else 'left at work'}. What it wrote is found before anything is sent again."
             )
         session.clock.sleep(wait)
         polls += 1
 
 
-def _failure(session: SalesforceSession, sending: Sending, job: str, state: dict[str, Any]) -> ConnectorError:
+def failure(session: SalesforceSession, entity: str, job: str, state: Mapping[str, Any]) -> ConnectorError:
+    """What a job that did not come to a good end means for the write."""
     said = session.http.redact(str(state.get("errorMessage") or "nothing"))[:300]
     code = said.partition(":")[0].strip()
-    message = f"Salesforce ended the bulk job {job} of {sending.entity} as “{state.get('state')}”. It says: “{said}”."
+    message = f"Salesforce ended the bulk job {job} of {entity} as “{state.get('state')}”. It says: “{said}”."
     if refusal(code).kind is Class.THROTTLE:
         return RateLimited(message, retry_after=DAILY_WAIT)
     if state.get("state") == "Aborted" or code in _PASSING:
@@ -173,39 +187,48 @@ def _empty_files(state: Mapping[str, Any], records: int) -> frozenset[str]:
     processed, refused = state.get("numberRecordsProcessed"), state.get("numberRecordsFailed")
     if processed != records:
         return frozenset()
-    return frozenset({_REFUSED} if refused == 0 else {_DONE} if refused == records else ())
+    return frozenset({REFUSED} if refused == 0 else {DONE} if refused == records else ())
 
 
 def _answers(session: SalesforceSession, sending: Sending, job: str, empty: Container[str]) -> pl.DataFrame:
     """What both result files tell, by key; a record they tell of in two ways stays unanswered."""
     done, failed = (
         _nothing(column) if name in empty else _results(session, job, name, column, sending.match)
-        for name, column in ((_DONE, "sf__Id"), (_REFUSED, "sf__Error"))
+        for name, column in ((DONE, "sf__Id"), (REFUSED, "sf__Error"))
     )
-    parts = pl.col("sf__Error").str.extract_groups(_ERROR)
-    told = pl.concat(
-        [
-            done.select("ref", pl.col("sf__Id").alias("target_id")).with_columns(
-                pl.lit(None, pl.String).alias(name) for name in ("code", "fields", "said")
-            ),
-            failed.select(
-                "ref",
-                pl.lit(None, pl.String).alias("target_id"),
-                parts.struct[0].fill_null("UNKNOWN_EXCEPTION").alias("code"),
-                parts.struct[2].fill_null("").str.replace_all(r"[\s,]+", ",").alias("fields"),
-                parts.struct[1].fill_null(pl.col("sf__Error")).fill_null("").alias("said"),
-            ),
-        ]
-    ).unique(maintain_order=True)
-    for code, said in told.select("code", "said").drop_nulls("code").unique("code").iter_rows():
-        stop_for(code, said)
+    told = pl.concat([landed(done), refusals(failed)]).unique(maintain_order=True)
+    stop_for_any(told)
     strangers = told.filter(~pl.col("ref").is_in(sending.refs.implode()) | pl.col("ref").is_null())
     if strangers.height:
         raise ContractChanged(
             f"The bulk job {job} of {sending.entity} has results for records that were not in it, among them "
             f"{strangers['ref'][0]}; nothing was recorded."
         )
-    return pl.concat([no_answers(), told.select(*ANSWERS).filter(~pl.col("ref").is_duplicated())])
+    return pl.concat([no_answers(), told.filter(~pl.col("ref").is_duplicated())])
+
+
+def landed(done: pl.DataFrame) -> pl.DataFrame:
+    """``ANSWERS`` of rows with ``ref`` and ``sf__Id``."""
+    nothing = (pl.lit(None, pl.String).alias(name) for name in ("code", "fields", "said"))
+    return done.select("ref", pl.col("sf__Id").alias("target_id"), *nothing)
+
+
+def refusals(failed: pl.DataFrame) -> pl.DataFrame:
+    """``ANSWERS`` of rows with ``ref`` and ``sf__Error``."""
+    parts = pl.col("sf__Error").str.extract_groups(_ERROR)
+    return failed.select(
+        "ref",
+        pl.lit(None, pl.String).alias("target_id"),
+        parts.struct[0].fill_null("UNKNOWN_EXCEPTION").alias("code"),
+        parts.struct[2].fill_null("").str.replace_all(r"[\s,]+", ",").alias("fields"),
+        parts.struct[1].fill_null(pl.col("sf__Error")).fill_null("").alias("said"),
+    )
+
+
+def stop_for_any(answers: pl.DataFrame) -> None:
+    """Raise where one of the refusals means that no other record will do better."""
+    for code, said in answers.select("code", "said").drop_nulls("code").unique("code").iter_rows():
+        stop_for(code, said)
 
 
 def _nothing(column: str) -> pl.DataFrame:
@@ -214,24 +237,30 @@ def _nothing(column: str) -> pl.DataFrame:
 
 def _results(session: SalesforceSession, job: str, name: str, wanted: str, match: str) -> pl.DataFrame:
     """The wanted column of a result file, and the record's ``ref``."""
+    frame = result_file(session, job, name, wanted, match)
+    return frame.select(wanted, pl.col(match).alias("ref")) if frame.height else _nothing(wanted)
+
+
+def result_file(session: SalesforceSession, job: str, name: str, *columns: str) -> pl.DataFrame:
+    """A result file of an ended job, whole; raises ContractChanged where it has rows and not these columns, and
+    NotFound where the job's results are not kept any more."""
     with TemporaryFile() as file:
         path = session.path("jobs", "ingest", job, name)
         answer = session.http.download(path, file, headers={"Accept": "text/csv"})
         file.seek(0)
         frame = csv_to_frame(file)
-    if not frame.height:
-        return _nothing(wanted)
-    missing = [column for column in (wanted, match) if column not in frame.columns]
-    if missing:
+    missing = [column for column in columns if column not in frame.columns]
+    if frame.height and missing:
         raise ContractChanged(f"The file {name} of a bulk job lacks the column {missing[0]}.", detail=answer.detail)
-    return frame.select(wanted, pl.col(match).alias("ref"))
+    return frame
 
 
-def _abort(session: SalesforceSession, job: str) -> None:
+def abort(session: SalesforceSession, job: str) -> None:
     # Tidiness only: an open job that is not closed never does anything.
     with suppress(ConnectorError):
         session.http.send("PATCH", session.path("jobs", "ingest", job), json={"state": "Aborted"})
 
 
-def _job(session: SalesforceSession, job: str) -> dict[str, Any]:
+def described(session: SalesforceSession, job: str) -> dict[str, Any]:
+    """The job as it stands; raises NotFound where Salesforce does not know it any more."""
     return session.http.get(session.path("jobs", "ingest", job)).object()

@@ -16,6 +16,7 @@ from connectors.answers import Answer
 from connectors.clients import (
     salesforce_delete,
     salesforce_file_pages,
+    salesforce_keyless,
     salesforce_lookup,
     salesforce_match,
     salesforce_persons,
@@ -26,6 +27,7 @@ from connectors.clients import salesforce_soql as soql
 from connectors.clients.salesforce_columns import long_ids, typed, wire
 from connectors.clients.salesforce_file_pages import DOCUMENT, LINK, VERSION
 from connectors.clients.salesforce_file_writing import FIELD, documents_of, file_writing
+from connectors.clients.salesforce_keyless import KeylessWriting
 from connectors.clients.salesforce_persons import AccountWriting, ContactWriting, knows_persons, persons_among
 from connectors.clients.salesforce_refusals import sentence
 from connectors.clients.salesforce_results import NOTHING, landed
@@ -35,7 +37,7 @@ from connectors.clients.salesforce_session import SalesforceSession
 from connectors.clients.salesforce_write import Kind, Writing
 from connectors.context import Contents
 from connectors.errors import SettingsInvalid
-from connectors.types import RESULT_SCHEMA, FieldInfo, FieldType, Outcome
+from connectors.types import ID_MAP, ID_MAP_FIELD, RESULT_SCHEMA, FieldInfo, FieldType, Outcome
 from connectors.values import empty_frame
 
 FILE_KEY: Final = FieldInfo("FileKey", FieldType.TEXT, "File", length=200, unique=True, external_id=True)
@@ -89,6 +91,89 @@ class Records:
 
     def delete(self, target_ids: Sequence[str]) -> pl.DataFrame:
         return salesforce_delete.delete(self.session, self.sobject, target_ids)
+
+
+@dataclass(frozen=True, slots=True)
+class Keyless(Records):
+    """Objects that carry no key of ours: the id map knows their records."""
+
+    def fetch(self, *, key: str, keys: Sequence[str], fields: Sequence[str]) -> pl.DataFrame:
+        if key != ID_MAP:
+            return Records.fetch(self, key=key, keys=keys, fields=fields)
+        return salesforce_keyless.fetch(self.session, self.sobject, keys, fields)
+
+    def write(self, frame: pl.DataFrame, *, key: str) -> pl.DataFrame:
+        self.settle(frame[key].to_list())
+        return Records.write(self, frame, key=key)
+
+    def settle(self, keys: Sequence[str]) -> None:
+        salesforce_keyless.settle(self.session, self.entity, keys)
+
+    def find(self, match: pl.DataFrame, *, key: str) -> pl.DataFrame:
+        del key
+        hits = Records.find(self, match, key="Id")
+        keys = self.session.context.id_map.keys(self.entity, hits["target_id"].unique().to_list())
+        known = pl.DataFrame(
+            {"target_id": list(keys), "key": list(keys.values())}, schema=dict.fromkeys(_IDS, pl.String)
+        )
+        return hits.drop("key").join(known, on="target_id", how="left", maintain_order="left")
+
+    def adopt(self, frame: pl.DataFrame, *, key: str) -> pl.DataFrame:
+        """Nothing is sent: which record is whose, the id map alone knows. What is given back it has forgotten."""
+        del key
+        rows = frame.select(
+            pl.col("target_id").alias("key"), pl.col("target_id").map_batches(long_ids, return_dtype=pl.String),
+            pl.col("key").alias("value"),
+        )  # fmt: skip
+        there = salesforce_lookup.existing(self.session, self.sobject, rows["target_id"].to_list())
+        known = self.session.context.id_map.keys(self.entity, rows["target_id"].to_list())
+        held = pl.col("target_id").replace_strict(known, default=None, return_dtype=pl.String)
+        looked = rows.with_columns(held.alias("held"), pl.col("target_id").is_in(there.implode()).alias("there"))
+        given = pl.col("value").is_not_null()
+        others = given & pl.col("held").is_not_null() & (pl.col("held") != pl.col("value"))
+        fresh = looked.filter(pl.col("there") & given & pl.col("held").is_null())
+        self.session.context.id_map.link(self.entity, dict(fresh.select("value", "target_id").iter_rows()))
+        same = looked.filter(pl.col("there") & ~others).join(fresh, on="key", how="anti")
+        return pl.concat(
+            [
+                _refused(looked.filter(~pl.col("there")), "not_adopted", _SAID_GONE),
+                _refused(looked.filter(pl.col("there") & others), "not_adopted", _SAID_TAKEN),
+                landed(fresh, pl.lit(Outcome.UPDATED)),
+                landed(same, pl.lit(Outcome.UNCHANGED)),
+            ]
+        )
+
+    def count(self, *, key: str, prefix: str) -> int | None:
+        del key, prefix
+        return None
+
+    def keys(self, *, key: str, prefix: str) -> Iterator[pl.Series] | None:
+        del key, prefix
+        return None
+
+
+_IDS: Final = ("target_id", "key")
+_SAID_GONE: Final = "The record is gone from the org. Load it again to create it anew."
+_SAID_TAKEN: Final = "The record in the org belongs to another source record meanwhile. Load it again."
+
+
+def keyless(session: SalesforceSession, sobject: SObject) -> Keyless:
+    """As ``way_of``, where nothing of the object carries a key of ours. Raises SettingsInvalid for objects that are
+    written in a way of their own."""
+    name = sobject.schema.entity.name
+    own = name in {VERSION, DOCUMENT, LINK} or (
+        name in {salesforce_persons.ACCOUNT, salesforce_persons.CONTACT} and knows_persons(sobject)
+    )
+    if own:
+        raise SettingsInvalid(f"Records of {name} cannot be written without an external id; have one created.")
+    schema = replace(sobject.schema, fields=(*sobject.schema.fields, ID_MAP_FIELD))
+    widened = replace(
+        sobject,
+        schema=schema,
+        createable=sobject.createable | {ID_MAP},
+        case_sensitive=sobject.case_sensitive | {ID_MAP},
+    )
+    return Keyless(session, widened, KeylessWriting)
 
 
 @dataclass(frozen=True, slots=True)

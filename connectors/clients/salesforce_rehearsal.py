@@ -68,8 +68,7 @@ def _requests(writing: Writing, rows: pl.DataFrame) -> list[Mapping[str, Any]]:
     """One request per row: a new record with its key, a known one with what differs."""
     schema, entity = writing.sobject.schema, writing.sobject.schema.entity.name
     names = list(writing.names)
-    keys = rows.select(pl.col("key").alias(writing.key))
-    named = json_records(keys, keys.select(pl.all().is_not_null()), schema)
+    named = writing.key_members(rows)
     sent = rows.select(pl.col(sent_mark(name)).alias(name) for name in names)
     members = json_records(rows.select(names), sent, schema) if names else [{}] * rows.height
     root, options = writing.session.path("sobjects", entity), writing.session.options

@@ -9,14 +9,14 @@ in smaller company, sorted by parent.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import polars as pl
 
 from connectors.clients import salesforce_ingest as ingest
 from connectors.clients import salesforce_lookup as lookup
 from connectors.clients.salesforce_carrier import AGAIN_CODES, WAITS, carry, pause
-from connectors.clients.salesforce_columns import differing, wire
+from connectors.clients.salesforce_columns import differing, json_records, wire
 from connectors.clients.salesforce_options import AUDIT_FIELDS
 from connectors.clients.salesforce_refusals import REFUSALS, Class
 from connectors.clients.salesforce_results import (
@@ -170,6 +170,11 @@ class Writing:
             pl.concat([landed(written, pl.col("·outcome")), rejected(refused)]),
             open_rows.select("key", *self.names, *REFUSAL),
         )
+
+    def key_members(self, rows: pl.DataFrame) -> list[dict[str, Any]]:
+        """What names a new record of its own, as JSON members, row by row."""
+        keys = rows.select(pl.col("key").alias(self.key))
+        return json_records(keys, keys.select(pl.all().is_not_null()), self.sobject.schema)
 
     def _carried(self, rows: pl.DataFrame, operation: Operation, number: int) -> pl.DataFrame:
         return self.carried(rows, operation, number)

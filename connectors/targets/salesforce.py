@@ -16,11 +16,12 @@ from connectors.clients import (
     salesforce_bypass,
     salesforce_editors,
     salesforce_inventory,
+    salesforce_keyless,
     salesforce_keys,
     salesforce_owners,
     salesforce_schema,
 )
-from connectors.clients.salesforce_objects import Records, way_of, with_own_fields
+from connectors.clients.salesforce_objects import Records, keyless, way_of, with_own_fields
 from connectors.clients.salesforce_options import AUDIT_FIELDS, BYPASS, MODIFICATION_FIELDS, WRITING_SETTINGS
 from connectors.clients.salesforce_query import PAGE_SIZE
 from connectors.clients.salesforce_schema import SObject
@@ -28,6 +29,7 @@ from connectors.clients.salesforce_session import SETTINGS, SalesforceSession
 from connectors.clients.salesforce_ways import SalesforceWays
 from connectors.context import Context
 from connectors.types import (
+    ID_MAP,
     Alteration,
     Asking,
     Bypass,
@@ -59,6 +61,7 @@ class SalesforceTarget(SalesforceWays, Target):
         finds=True,
         locks_parents=True,
         lists_owners=True,
+        id_map=True,
         page_size=PAGE_SIZE,
         concurrency=5,
         # Saves lock the parents of what they write; and two of a developer org's five stay free for its people.
@@ -103,20 +106,26 @@ class SalesforceTarget(SalesforceWays, Target):
 
     def write(self, entity: str, frame: pl.DataFrame, *, key: str) -> WriteResult:
         """New records are upserted by ``key``, an external id field; known ones are updated where they differ. New ones
-        that bring audit fields are inserted, and known ones keep theirs.
+        that bring audit fields are inserted, and known ones keep theirs. Where ``key`` is ``ID_MAP``, new ones are
+        inserted by bulk jobs that can be asked.
 
         A blank sets the field blank; where the object knows no blank (a checkbox, an owner) the field is left
         as it is. After any error raised, some records may be written: writing the frame again goes on."""
-        return WriteResult.checked(self._way(entity).write(frame, key=key), frame[key])
+        return WriteResult.checked(self._way(entity, key).write(frame, key=key), frame[key])
 
     def rehearse(self, entity: str, frame: pl.DataFrame, *, key: str) -> WriteResult:
         """Writes for real, with all automation of the org, in transactions that are bound to fail. A request per
         24 records and one more per refused record: rehearse a sample."""
-        return WriteResult.checked(self._way(entity).rehearse(frame, key=key), frame[key])
+        return WriteResult.checked(self._way(entity, key).rehearse(frame, key=key), frame[key])
 
     def fetch(self, entity: str, *, key: str, keys: Sequence[str], fields: Sequence[str]) -> pl.DataFrame:
         """References come as ids of 18 characters, moments in UTC, numbers as Decimal with all digits stored."""
-        return self._way(entity).fetch(key=key, keys=keys, fields=fields)
+        return self._way(entity, key).fetch(key=key, keys=keys, fields=fields)
+
+    def settle(self, entity: str, keys: Sequence[str], *, key: str) -> None:
+        """By the results of the bulk jobs that were begun for them."""
+        if key == ID_MAP:
+            salesforce_keyless.settle(self._session, entity, keys)
 
     def came_along(self, entity: str, target_ids: Sequence[str]) -> frozenset[str]:
         """Documents of files come and go with their versions."""
@@ -124,19 +133,19 @@ class SalesforceTarget(SalesforceWays, Target):
 
     def find(self, entity: str, match: pl.DataFrame, *, key: str) -> pl.DataFrame:
         """Among the records the connecting user sees; capitals count as small letters where the field says so."""
-        return self._way(entity).find(match, key=key)
+        return self._way(entity, key).find(match, key=key)
 
     def adopt(self, entity: str, frame: pl.DataFrame, *, key: str) -> WriteResult:
         """An update of that one field; automation of the org runs on it."""
-        return WriteResult.checked(self._way(entity).adopt(frame, key=key), frame["target_id"])
+        return WriteResult.checked(self._way(entity, key).adopt(frame, key=key), frame["target_id"])
 
     def count(self, entity: str, *, key: str, prefix: str) -> int | None:
         """Exact among the records the connecting user sees; capitals count as small letters."""
-        return self._way(entity).count(key=key, prefix=prefix)
+        return self._way(entity, key).count(key=key, prefix=prefix)
 
     def keys(self, entity: str, *, key: str, prefix: str) -> Iterator[pl.Series] | None:
         """Those of the records the connecting user sees."""
-        return self._way(entity).keys(key=key, prefix=prefix)
+        return self._way(entity, key).keys(key=key, prefix=prefix)
 
     def delete(self, entity: str, target_ids: Sequence[str]) -> WriteResult:
         """Into the org's bin, from where they can be restored for about 15 days."""
@@ -172,7 +181,9 @@ class SalesforceTarget(SalesforceWays, Target):
             self._described[entity] = with_own_fields(salesforce_schema.describe(self._session, entity))
         return self._described[entity]
 
-    def _way(self, entity: str) -> Records:
+    def _way(self, entity: str, key: str = "") -> Records:
+        if key == ID_MAP:
+            return keyless(self._session, self._sobject(entity))
         contents = self.context.contents
         return way_of(self._session, self._sobject(entity), contents=contents, describe=self._sobject)
 

@@ -1,11 +1,11 @@
 """Checks a mapping against the schemas of both sides and assembles what runs it."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import polars as pl
 
-from connectors.types import EntitySchema, FieldInfo, FieldType
+from connectors.types import ID_MAP, ID_MAP_FIELD, EntitySchema, FieldInfo, FieldType
 from projects import universal
 from projects.mapping import findings
 from projects.mapping.compiled import CompiledMapping, ReferenceUse, Stage, TargetField
@@ -78,6 +78,8 @@ def compile_mapping(
     value_maps: ValueMaps | None = None,
 ) -> CompiledMapping:
     """The mapping, ready to run; raises MappingInvalid listing everything that is wrong with it."""
+    if mapping.key == ID_MAP:
+        target = replace(target, fields=(*target.fields, ID_MAP_FIELD))
     job = _Job(mapping, source, target, value_maps or {})
     _check_outline(job)
     first = _first_half(job)
@@ -107,10 +109,20 @@ def _check_outline(job: _Job) -> None:
         job.report(name, "Several rules fill it; keep one.")
     for name in _doubled(rule.target for rule in mapping.to_universal):
         job.report(name, "Several rules fill this universal field; keep one.")
+    _check_id_map(job)
     _check_match(job, filled)
     for info in target.fields:
         if info.required and info.name not in filled:
             job.report(info.name, "The target requires a value and no rule fills it.")
+
+
+def _check_id_map(job: _Job) -> None:
+    mapping = job.mapping
+    rule = next((each.rule for each in mapping.to_target if each.target == ID_MAP), None)
+    if mapping.key == ID_MAP and (rule != Field(mapping.identity) or mapping.part):
+        job.report(
+            ID_MAP, "Our id map goes by the source's own id; fill it with the identity, in an object of one part."
+        )
 
 
 def _check_match(job: _Job, filled: list[str]) -> None:

@@ -21,6 +21,7 @@ from runs import ledger, payload
 from runs.choices import ConflictState, RecordState, StepTask
 from runs.crash_points import CrashPoint, reached
 from runs.engine.images import fingerprints
+from runs.engine.matching import read_back
 from runs.engine.session import Bench, Session
 from runs.engine.transform import transform
 from runs.engine.wrote import unedited
@@ -222,8 +223,7 @@ def prove(session: Session, lease: Lease) -> None:
     known = ledger.known(bench.place, staged[bench.mapping.identity])
     deleted = known.filter((pl.col("state") == RecordState.DELETED) & (pl.col("touched_by") == chunk.pk))
     keys = deleted["key"].drop_nulls().to_list()
-    left = session.target.fetch(bench.entity, key=bench.mapping.key, keys=keys, fields=()) if keys else None
-    still = deleted.join(left, on="key", how="semi") if left is not None else deleted.clear()
+    still = deleted.join(_left(session, bench, chunk, keys), on="key", how="semi") if keys else deleted.clear()
     findings = still.select(
         "source_id",
         "part",
@@ -235,6 +235,15 @@ def prove(session: Session, lease: Lease) -> None:
     )
     reached(CrashPoint.DELETIONS_PROVEN)
     ledger.verified(lease, bench.place, Verdict(deleted.height, 0, 0, still.height), findings)
+
+
+def _left(session: Session, bench: Bench, chunk: Chunk, keys: list[str]) -> pl.DataFrame:
+    """What the target holds of the deleted records. Those without a key have left the id map: they are looked for by
+    their own ids."""
+    if not bench.keyless:
+        return session.target.fetch(bench.entity, key=bench.mapping.key, keys=keys, fields=())
+    was = payload.unpack(chunk.before or b"", purpose=payload.BEFORE).select("target_id", "key")
+    return read_back(session, bench, was.filter(pl.col("key").is_in(keys)), ())
 
 
 def _back_again(session: Session, bench: Bench, chunk: Chunk, known: pl.DataFrame) -> pl.DataFrame:

@@ -76,6 +76,8 @@ def bring(session: Session, bench: Bench, lease: Lease, chunk: Chunk, frame: pl.
     deferred = _deferred(bench, mapped)
     known = ledger.known(bench.place, usable["source_id"])
     fresh, settled = _split(usable, conflicts.without_kept(bench, known), deferred)
+    if bench.keyless:
+        session.target.settle(bench.entity, frame[bench.mapping.identity].drop_nulls().to_list(), key=bench.mapping.key)
     again, rewritten = chunk.idempotency_key == key, chunk.before is not None
     touched = [fresh, mapped.waiting, _waiting_among(settled, deferred)]
     before = _before(session, bench, chunk, touched, known)
@@ -207,15 +209,21 @@ def _before(
     """The target's rows, as they were before this chunk first wrote, under all keys it may write, now or when
     it is relinked; fetched on the first call.
 
-    A row that came along with what we wrote of another object was not there before us: it has no image."""
+    A row that came along with what we wrote of another object was not there before us: it has no image. Nor has one
+    that an earlier try created and did not live to record."""
     if chunk.before is not None:
         return payload.unpack(chunk.before, purpose=payload.BEFORE)
     keys = pl.concat([records.select("key") for records in touched])["key"].drop_nulls().unique()
     before = session.target.fetch(bench.entity, key=bench.mapping.key, keys=keys.to_list(), fields=bench.other_fields)
     reached(CrashPoint.LOAD_FETCHED)
     strange = before.filter(~pl.col("target_id").is_in(known["target_id"].drop_nulls().implode()))
-    brought = session.target.came_along(bench.entity, strange["target_id"].to_list()) if strange.height else ()
+    brought = _brought(session, bench, strange["target_id"].to_list()) if strange.height else frozenset()
     return before.filter(~pl.col("target_id").is_in(list(brought))) if brought else before
+
+
+def _brought(session: Session, bench: Bench, target_ids: list[str]) -> frozenset[str]:
+    along = session.target.came_along(bench.entity, target_ids)
+    return along | session.id_map.created_untracked(bench.entity, target_ids) if bench.keyless else along
 
 
 def _new(fresh: pl.DataFrame, known: pl.DataFrame, before: pl.DataFrame) -> pl.DataFrame:

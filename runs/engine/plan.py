@@ -9,7 +9,7 @@ import orjson
 from django.db import transaction
 
 from connectors.errors import SettingsInvalid
-from connectors.types import EntitySchema, FieldInfo, FieldType
+from connectors.types import ID_MAP, EntitySchema, FieldInfo, FieldType
 from projects import services as projects
 from projects.definitions import schema_to_json
 from projects.mapping import codec
@@ -77,8 +77,10 @@ def plan(session: Session, lease: Lease) -> None:
 
 
 def _noted(planned: Sequence[Planned]) -> Iterator[str]:
-    """What the source has to say of the values of fields that are moved."""
+    """What the source has to say of the values of fields that are moved, and what follows without an external id."""
     for item in planned:
+        if item.mapping.key == ID_MAP:
+            yield projects.without_external_id(item.target.entity.name)
         for field in item.source.fields:
             if field.note and field.name in item.compiled.source_fields:
                 yield f"{item.mapping.source_entity}: {field.note}"
@@ -128,9 +130,27 @@ def _check(session: Session, chosen: ProjectObject, source: EntitySchema) -> Pla
             f"{session.run.project.target} cannot look records up by {', '.join(mapping.match)}; take the match key "
             f"off the object {chosen}."
         )
+    if mapping.key == ID_MAP:
+        _check_keyless(session, chosen)
     target = session.describe_target(mapping.target_entity)
     compiled = compile_mapping(mapping, source, target, projects.value_maps(session.run.project))
     return Planned(chosen, mapping, source, target, compiled)
+
+
+def _check_keyless(session: Session, chosen: ProjectObject) -> None:
+    """Raises SettingsInvalid where records that carry no key of ours could not be told apart, or not be found again."""
+    project = session.run.project
+    if not session.target.capabilities.id_map:
+        raise SettingsInvalid(
+            f"{project.target} cannot be asked what became of records that carry no external id; choose a field for "
+            f"it in the object {chosen}."
+        )
+    same = project.project_objects.filter(enabled=True, key=ID_MAP, target_entity=chosen.target_entity)
+    if same.exclude(pk=chosen.pk).exists():
+        raise SettingsInvalid(
+            f"Several objects bring records to {chosen.target_entity} without an external id, so that their ids may "
+            "clash; choose a field for it in all but one of them."
+        )
 
 
 def _waves(planned: Sequence[Planned]) -> dict[int, int]:

@@ -207,6 +207,12 @@ def prove(session: Session, lease: Lease) -> None:
     if not past.deleted:
         restored = with_successors(session, bench, undone, restored).drop("lacks")
     now = session.target.fetch(bench.entity, key=bench.mapping.key, keys=undone["key"].to_list(), fields=past.fields)
+    if bench.keyless:  # what was deleted has left the id map: it is looked for by its own id
+        was = payload.unpack(chunk.before or b"", purpose=payload.BEFORE).select("target_id", "key")
+        was = was.join(undone, on="key", how="semi").join(
+            pl.concat([now["key"], past.adopted["key"]]).to_frame(), on="key", how="anti"
+        )
+        now = pl.concat([now, matching.read_back(session, bench, was, past.fields)], how="vertical_relaxed")
     taken = past.adopted.join(restored, on="key", how="semi")
     keeping = undone.join(taken, on="key", how="semi").join(now, on="key", how="semi")
     if taken.height:

@@ -11,7 +11,7 @@ from django.db.models import F
 
 from connectors import registry
 from connectors.base import Source, Target
-from connectors.types import Alteration, EntitySchema, FieldType
+from connectors.types import ID_MAP, Alteration, EntitySchema, FieldType
 from orgs import services as orgs
 from projects.definitions import schema_from_json
 from projects.mapping import codec
@@ -24,6 +24,7 @@ from projects.models import OnConflict
 from projects.services import describe, narrow, value_maps
 from runs import ledger
 from runs.engine import parents
+from runs.engine.id_map import ProjectIdMap
 from runs.engine.journal import ChunkJournal
 from runs.engine.parents import Parents
 from runs.heartbeat import Heartbeat, WaitingClock
@@ -61,6 +62,11 @@ class Bench:
     @property
     def entity(self) -> str:
         return self.mapping.target_entity
+
+    @property
+    def keyless(self) -> bool:
+        """Whether the target carries no key of ours, so that its records are known by the id map alone."""
+        return self.mapping.key == ID_MAP
 
     @property
     def other_fields(self) -> tuple[str, ...]:
@@ -114,6 +120,7 @@ class Session(AbstractContextManager["Session"]):
         self.clock = WaitingClock(self.heartbeat)
         self._benches: dict[int, Bench] = {}
         self.journal = ChunkJournal(run_id)
+        self.id_map = ProjectIdMap(self.run.project_id, lambda: self.heartbeat.held)
         self.rematched: set[int] = set()
         """Steps whose waiting records' match keys this worker has registered."""
 
@@ -127,8 +134,8 @@ class Session(AbstractContextManager["Session"]):
     def target(self) -> Target:
         contents = SourceContents(lambda: self.source)
         opened = orgs.open_target(
-            self.run.project.target, journal=self.journal, clock=self.clock, contents=contents
-        )  # fmt: skip
+            self.run.project.target, journal=self.journal, id_map=self.id_map, clock=self.clock, contents=contents
+        )
         return self._stack.enter_context(opened)
 
     def make_room(self, wanted: Sequence[tuple[EntitySchema, str]]) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ Every write is bulk, and one transaction or the caller's; what a worker writes i
 ``runs.leases`` moves. What people decide about conflicts is ``runs.conflicts``'s. The parts are used through this
 module alone (an import-linter contract), so that ``ledger.record`` at a call says what is done:
 
-- before sending: ``staging``, ``match_keys``, ``intents``;
+- before sending: ``staging``, ``match_keys``, ``intents``, and ``insertions`` of records that carry no key;
 - after it: ``outcomes``, ``undoing``, ``proofs``, ``findings``, and ``tracked``, where every record stands;
 - what deltas add: ``watermarks``, ``sweeps``, ``conflicts``, ``waivers``;
 - ``contents``: what chunks carry, by month, and how it is forgotten.
@@ -20,6 +20,18 @@ from runs.ledger.contents import (
     forget_contents,
     keep,
     months,
+)
+from runs.ledger.insertions import (
+    answer_insertion,
+    begin_insertion,
+    begun_insertions,
+    close_insertion,
+    created_untracked,
+    forget_insertion,
+    known_keys,
+    known_targets,
+    link,
+    settle_insertions,
 )
 from runs.ledger.intents import begin, intend, note_job
 from runs.ledger.match_keys import chunks_to_match, match_twins, register_match_keys
@@ -74,10 +86,15 @@ __all__ = [
     "Proof",
     "Scope",
     "Verdict",
+    "answer_insertion",
     "any_target_id",
     "begin",
+    "begin_insertion",
+    "begun_insertions",
     "chunks_to_match",
+    "close_insertion",
     "conflicts_of",
+    "created_untracked",
     "delete_chunks",
     "deletions_since",
     "drop_contents",
@@ -85,6 +102,7 @@ __all__ = [
     "due",
     "ensure_partition",
     "forget_contents",
+    "forget_insertion",
     "forget_keys",
     "id_map",
     "intend",
@@ -92,8 +110,11 @@ __all__ = [
     "keep_keys",
     "kept_fields",
     "known",
+    "known_keys",
+    "known_targets",
     "landed",
     "landed_count",
+    "link",
     "match_twins",
     "months",
     "move_cursor",
@@ -105,6 +126,7 @@ __all__ = [
     "register_match_keys",
     "rehearsed",
     "relink_again",
+    "settle_insertions",
     "stage",
     "stage_again",
     "stage_more",

@@ -10,6 +10,7 @@ from runs.choices import RecordState
 from runs.crash_points import CrashPoint, reached
 from runs.leases import Lease
 from runs.ledger.findings import replace_findings
+from runs.ledger.insertions import settle_insertions
 from runs.ledger.shapes import Counts, Place
 from runs.ledger.tracked import track
 from runs.models import Finding
@@ -34,6 +35,7 @@ def record(
         settle_loaded(chunk, counts, unsent, relinked=relinked)
         reached(CrashPoint.RECORD_IN_TRANSACTION)
         track(place, chunk.id, outcomes)
+        settle_insertions(place, outcomes["source_id"].to_list())
         replace_findings(place, chunk.id, Finding.Phase.LOAD, findings, of=relinked)
 
 

@@ -9,6 +9,7 @@ from runs.choices import RecordState
 from runs.crash_points import CrashPoint, reached
 from runs.leases import Lease
 from runs.ledger.findings import replace_findings
+from runs.ledger.insertions import settle_insertions
 from runs.ledger.outcomes import settle_loaded
 from runs.ledger.shapes import UNDONE_COLUMNS, Counts, Place
 from runs.models import Finding
@@ -57,4 +58,5 @@ def undone(
                   AND known.source_id = u.source_id AND known.part = u.part""",
             {"run": place.run_id, "chunk": chunk.id, "project": place.project_id, "object": place.object_id},
         )
+        settle_insertions(place, outcomes["source_id"].to_list())
         replace_findings(place, chunk.id, Finding.Phase.LOAD, findings, of=relinked)

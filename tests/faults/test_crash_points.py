@@ -32,7 +32,7 @@ pytestmark = pytest.mark.processes
 PAGE = 40
 ENGINE = Path(crash_points.__file__).parent / "engine"
 STEPS = sorted({point.partition(".")[0] for point in CrashPoint})
-OF_OTHER_RUNS = {"rollback", "deletions", "waiting", "bypass"}
+OF_OTHER_RUNS = {"rollback", "deletions", "waiting", "bypass", "insert"}
 """Steps that no load comes to."""
 OF_TASKS = {
     Task.PLAN: "plan",
@@ -225,7 +225,15 @@ def test_the_environment_says_where_a_command_dies(bed: Bed, database_url: str) 
 def test_every_task_of_the_engine_has_crash_points() -> None:
     assert set(OF_TASKS) == set(Task), "a new kind of work needs crash points, and its word here"
     assert {step for step in OF_TASKS.values() if not points_of(step)} == set()
-    assert set(STEPS) == {*OF_TASKS.values(), "drive", "deletions", "waiting", "bypass", str(RunKind.ROLLBACK)}
+    assert set(STEPS) == {
+        *OF_TASKS.values(),
+        "drive",
+        "deletions",
+        "waiting",
+        "bypass",
+        "insert",
+        str(RunKind.ROLLBACK),
+    }
 
 
 CHANGES = {"write", "delete", "ensure_entity", "recreate"}
