@@ -16,7 +16,7 @@ from django.views.decorators.http import require_http_methods, require_POST
 from projects.models import Project
 from projects.pages import crumb, page
 from runs import ledger, previews, records, retention, services
-from runs.choices import DUE, OPEN
+from runs.choices import DUE, OPEN, RecordState
 from runs.ledger import Scope
 from runs.models import Run, TrackedRecord
 from runs.services import RunRefused
@@ -72,7 +72,8 @@ def start_retry(request: HttpRequest, project_id: int) -> HttpResponse:
     except RunRefused as refusal:
         messages.error(request, str(refusal))
         return redirect(_back(request, project))
-    return _started(request, run, f"{run} tries again what was due.")
+    what = "brings again what was taken back" if scope.states else "tries again what was due"
+    return _started(request, run, f"{run} {what}.")
 
 
 def _scope(request: HttpRequest, project: Project) -> Scope:
@@ -80,7 +81,11 @@ def _scope(request: HttpRequest, project: Project) -> Scope:
     objects = {str(pk): pk for pk in records.objects_of(project)}
     chosen, code = request.POST.get("object", ""), request.POST.get("code", "")
     ids, state = _ids(request.POST.getlist("id")), request.POST.get("state", "")
-    if (chosen and chosen not in objects) or "\0" in code + "".join(ids) or (state and state not in DUE):
+    if (
+        (chosen and chosen not in objects)
+        or "\0" in code + "".join(ids)
+        or (state and state not in (*DUE, RecordState.ROLLED_BACK))
+    ):
         raise RunRefused("Nothing is due: no record of that choice was rejected or waits for a parent.")
     scope = Scope(
         objects=(objects[chosen],) if chosen else (),
@@ -88,6 +93,8 @@ def _scope(request: HttpRequest, project: Project) -> Scope:
         source_ids=ids,
         reread=request.POST.get("reread") == "on",
     )
+    if state == RecordState.ROLLED_BACK:
+        return replace(scope, states=(state,))
     return scope if code or not state else replace(scope, codes=_codes(project, scope, state))
 
 

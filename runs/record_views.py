@@ -13,7 +13,7 @@ from django.views.decorators.http import require_GET
 from projects.models import Project, ProjectObject
 from projects.pages import Crumb, crumb, page
 from runs import inspection, records
-from runs.choices import DUE
+from runs.choices import DUE, RecordState
 from runs.models import Chunk, TrackedRecord
 from runs.records import STATES, TooSlow, Wanted
 
@@ -128,6 +128,10 @@ def record_page(request: HttpRequest, project_id: int, object_id: int) -> HttpRe
         target_url=f"{reverse('records:target', args=[project.pk, chosen.pk])}?{query}",
         askable=bool(seen and seen.key and record and chunks),
         may_take_back=bool(record and record.target_id and request.user.has_perm("runs.rollback_run")),
+        stays_out=bool(record and record.run and record.run.undoes_id is None),
+        may_bring=bool(
+            record and record.state == RecordState.ROLLED_BACK and request.user.has_perm("runs.control_run")
+        ),
         may_try=bool(record and record.state in DUE and request.user.has_perm("runs.control_run")),
     )
 

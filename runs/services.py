@@ -3,7 +3,8 @@
 Nothing is sent to a worker here: a run has places for workers, and worker hosts fill empty places.
 """
 
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -16,7 +17,7 @@ from connectors.registry import target_class
 from connectors.types import Asking
 from projects.models import Project
 from runs import events, ledger, transitions
-from runs.choices import ACTIVE, DUE, OPEN, UNDOABLE, EventLevel, RunKind, RunState, StepTask
+from runs.choices import ACTIVE, DUE, OPEN, UNDOABLE, EventLevel, RecordState, RunKind, RunState, StepTask
 from runs.engine.work import try_begun_now
 from runs.ledger import Scope
 from runs.models import Chunk, Driver, Insertion, Run, Step, TrackedRecord
@@ -110,12 +111,19 @@ def start_retry(
 ) -> Run:
     """Queue another try of what was rejected or waits, from the staged data and with the mapping as it is now.
 
-    Records that are in the target are not sent again. Raises RunRefused where nothing is due or a run is open.
+    Records that are in the target are not sent again. Those that were taken back are tried only where the scope's
+    ``states`` say so, and are then read from the source. Raises RunRefused where nothing is due or a run is open.
     """
     scope = scope or Scope()
-    due = in_scope(project, scope).filter(state__in=DUE)
+    if RecordState.ROLLED_BACK in scope.states:
+        scope = replace(scope, reread=True)
+    due = in_scope(project, scope).filter(state__in=set(scope.states or DUE) & {*DUE, RecordState.ROLLED_BACK})
     if not due.exists():
-        raise RunRefused("Nothing is due: no record of that choice was rejected or waits for a parent.")
+        raise RunRefused(
+            "Nothing of that choice was taken back."
+            if RecordState.ROLLED_BACK in scope.states
+            else "Nothing is due: no record of that choice was rejected or waits for a parent."
+        )
     return _queue(project, user, drivers, kind=RunKind.RETRY, scope=asdict(scope))
 
 
@@ -140,7 +148,10 @@ def start_rollback(
 @transaction.atomic
 def start_rollback_of(project: Project, scope: Scope, *, user: User | None = None, drivers: int | None = None) -> Run:
     """Queue taking back all that any run wrote of an object or of chosen records. Raises RunRefused as above, and
-    where the scope chooses nothing: a whole project is taken back run by run."""
+    where the scope chooses nothing: a whole project is taken back run by run.
+
+    Such records stay out: no delta brings them again, even where they change in the source. A load does, and a retry
+    of records that were taken back."""
     check_withdrawable(project, scope)
     return _queue(project, user, drivers, kind=RunKind.ROLLBACK, scope=asdict(scope))
 
@@ -185,6 +196,15 @@ def in_scope(project: Project, scope: Scope) -> QuerySet[TrackedRecord]:
         "state__in": scope.states,
     }
     return chosen.filter(**{name: values for name, values in narrowed.items() if values})
+
+
+def unknown_ids(project: Project, objects: Sequence[int], source_ids: Sequence[str]) -> list[str]:
+    """Those of the ids that no tracked record of the project, or of these objects of it, has."""
+    if not source_ids:
+        return []
+    tracked = in_scope(project, Scope(objects=tuple(objects), source_ids=tuple(source_ids)))
+    known = set(tracked.values_list("source_id", flat=True))
+    return [each for each in source_ids if each not in known]
 
 
 def pause_run(run: Run) -> None:

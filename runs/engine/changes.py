@@ -38,11 +38,18 @@ def gather(session: Session, lease: Lease, *, stop: Callable[[], bool]) -> bool:
 
 
 def _changes(session: Session, lease: Lease, step: Step, stop: Callable[[], bool]) -> bool:
-    """The source's pages, each committed with the cursor after it; true where the entity ended."""
+    """The source's pages without what people took back by choice, each committed with the cursor after it; true where
+    the entity ended."""
     after = step.cursor[CHANGES] if step.cursor else None
+    bench = session.bench(step.pk)
+    identity = pl.col(bench.mapping.identity)
     for page, watermark in pages(session, step, after):
         ended = page.cursor is None
-        ledger.stage(lease, page.frame, {DUE: 0} if ended else {CHANGES: page.cursor}, watermark=watermark)
+        out = ledger.taken_out(bench.place, page.frame[bench.mapping.identity].drop_nulls())
+        frame = page.frame.filter(~identity.is_in(out.implode()).fill_null(value=False)) if len(out) else page.frame
+        ledger.stage(lease, frame, {DUE: 0} if ended else {CHANGES: page.cursor}, watermark=watermark)
+        if len(out):
+            _tell_left_out(session, bench, step, len(out))
         if ended:
             return True
         if stop():
@@ -50,12 +57,22 @@ def _changes(session: Session, lease: Lease, step: Step, stop: Callable[[], bool
     return False
 
 
+def _tell_left_out(session: Session, bench: Bench, step: Step, number: int) -> None:
+    events.tell(
+        session.run.pk,
+        f"{number:,} records of {bench.mapping.source_entity} were read that had been taken back by choice; they stay "
+        "out. A retry of what was taken back brings them, and so does a load.",
+        step_id=step.pk,
+    )
+
+
 def _look_for_the_mark(session: Session, bench: Bench, step: Step) -> None:
     """Tell where the record at which reading began did not come again. Reading overlaps what was read before, so
     that it must; else the source may have gone back to an earlier state, which no time of change tells."""
     if not step.since_id or any(step.since_id in ids for ids in _ids_read(bench, step)):
         return
-    if ledger.known(bench.place, pl.Series([step.since_id]))["state"].is_in(GONE_STATES).any():
+    mark = pl.Series([step.since_id])
+    if ledger.known(bench.place, mark)["state"].is_in(GONE_STATES).any() or len(ledger.taken_out(bench.place, mark)):
         return
     events.tell(
         session.run.pk,

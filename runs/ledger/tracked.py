@@ -33,13 +33,13 @@ def due(place: Place, scope: Scope, *, after_chunk: int) -> pl.DataFrame:
     """Records that still have to get to the target, with the chunk that has their source record.
 
     Columns ``source_id`` (String) and ``chunk`` (Int64), by chunk. Those this run has tried already are not
-    among them. Conflicts are due once all their fields are decided.
+    among them. Conflicts are due once all their fields are decided. Where the scope names states, just these are due.
     """
     with connection.cursor() as cursor:
         cursor.execute(
             """SELECT source_id, chunks[cardinality(chunks)] FROM runs_trackedrecord
                 WHERE project_id = %(project)s AND object_id = %(object)s AND part = %(part)s
-                  AND (state = ANY(%(due)s) OR state = 'conflict' AND source_id IN (
+                  AND (state = ANY(%(due)s) OR state = 'conflict' AND NOT %(named)s AND source_id IN (
                         SELECT c.source_id FROM runs_conflict c
                          WHERE c.object_id = %(object)s AND c.part = %(part)s AND c.field <> '' AND c.state <> 'applied'
                          GROUP BY c.source_id HAVING bool_and(c.state = 'decided')))
@@ -52,13 +52,26 @@ def due(place: Place, scope: Scope, *, after_chunk: int) -> pl.DataFrame:
                 "object": place.object_id,
                 "part": place.part,
                 "run": place.run_id,
-                "due": list(DUE),
+                "due": list(scope.states or DUE),
+                "named": bool(scope.states),
                 "after": after_chunk,
                 "codes": list(scope.codes) or None,
                 "ids": list(scope.source_ids) or None,
             },
         )
         return pl.DataFrame(cursor.fetchall(), schema={"source_id": pl.String, "chunk": pl.Int64}, orient="row")
+
+
+def taken_out(place: Place, source_ids: pl.Series) -> pl.Series:
+    """Those of the records that people chose to take back, other than with a run, and that nobody brought since."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """SELECT t.source_id FROM runs_trackedrecord t JOIN runs_run r ON r.id = t.run_id
+                WHERE t.project_id = %s AND t.object_id = %s AND t.part = %s AND t.source_id = ANY(%s::text[])
+                  AND t.state = 'rolled_back' AND r.kind = 'rollback' AND r.undoes_id IS NULL""",
+            [place.project_id, place.object_id, place.part, array_text(source_ids)],
+        )
+        return pl.Series([source_id for (source_id,) in cursor.fetchall()], dtype=pl.String)
 
 
 def id_map(project_id: int, object_ids: Sequence[int], source_ids: pl.Series) -> pl.DataFrame:

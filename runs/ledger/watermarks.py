@@ -24,7 +24,9 @@ def watermarks(object_ids: Sequence[int]) -> dict[int, Mark]:
     that were refused do not hold it back; they stay due by themselves. Nor does a run count that was taken back
     since, or a later one that built on it: what was taken back must be read again. Where a run left something due
     and a later one that may have brought it was taken back, it does not count either: that is due no more, and only
-    reading finds it. Nor one from before the choice of records was changed: what is chosen newly may be old.
+    reading finds it. Nor one from before the choice of records was changed: what is chosen newly may be old. What
+    people took back by choice, other than with a run, holds nothing back: no delta brings it (``taken_out``), and only
+    a load or a retry of it does.
     """
     with connection.cursor() as cursor:
         cursor.execute(

@@ -232,7 +232,8 @@ def tried_what(run: Run) -> str:
         _named("cause", scope.codes),
         f"{len(scope.objects)} object{'' if len(scope.objects) == 1 else 's'}" if scope.objects else "",
     ]
-    return " of ".join(part for part in parts if part) or "all that was due"
+    everything = "all that was taken back" if RecordState.ROLLED_BACK in scope.states else "all that was due"
+    return " of ".join(part for part in parts if part) or everything
 
 
 @register.filter

@@ -12,6 +12,7 @@ from connectors.types import Capabilities, Cursor, EntityInfo, EntitySchema, Fie
 from projects.models import OnConflict, Project
 from runs import services
 from runs.choices import RecordState, RunState
+from runs.ledger import Scope
 from runs.models import Finding, RunEvent
 from tests import factories
 from tests.fakes import FakeSource, World, failing, schema
@@ -300,3 +301,55 @@ def test_what_had_been_refused_is_due_again_once_the_run_that_brought_it_is_take
     drive(services.start_delta(project))
     assert (moving.rows["account"]["A1"]["name"], moving.rows["account"]["A2"]["name"]) == ("Moved", "Account 2")
     assert totals(drive(services.start_delta(project))) == {"read": 1, "unchanged": 1}
+
+
+# --- What people took back by choice -------------------------------------------------------------------------------
+def test_what_was_taken_back_by_choice_stays_out_until_somebody_brings_it_again(
+    moving: World, project: Project
+) -> None:
+    drive(services.start_run(project))
+    chosen = Scope(source_ids=("A2", "A5"))
+    assert drive(services.start_rollback_of(project, chosen)).state == RunState.COMPLETED
+    # A5 was the latest change and is read again for the overlap; A2 changes in the source.
+    moving.records["Account"][2].update(Name="Changed", Changed=at(20))
+    moving.records["Account"][3].update(Name="Other", Changed=at(20))
+    delta = drive(services.start_delta(project))
+    assert (delta.state, totals(delta)) == (RunState.COMPLETED, {"read": 1, "updated": 1})
+    assert set(moving.rows["account"]) == {"A0", "A1", "A3", "A4"}
+    told = RunEvent.objects.filter(run=delta).values_list("message", flat=True)
+    assert [each.partition(";")[0] for each in told if "taken back by choice" in each] == [
+        "2 records of Account were read that had been taken back by choice"
+    ]
+    assert not any("did not come again" in each for each in told)
+    assert {tracked(project, "Account")[name].state for name in ("A2", "A5")} == {RecordState.ROLLED_BACK}
+
+    with pytest.raises(services.RunRefused, match="Nothing is due"):
+        services.start_retry(project, chosen)
+    again = drive(services.start_retry(project, Scope(source_ids=("A2",), states=(RecordState.ROLLED_BACK,))))
+    assert (again.state, totals(again)) == (RunState.COMPLETED, {"read": 1, "created": 1})
+    assert moving.rows["account"]["A2"]["name"] == "Changed", "as the source has it now"
+    assert "A5" not in moving.rows["account"]
+    moving.records["Account"][2].update(Name="Changed again", Changed=at(21))
+    assert totals(drive(services.start_delta(project)))["updated"] == 1
+    with pytest.raises(services.RunRefused, match="Nothing of that choice was taken back"):
+        services.start_retry(project, Scope(source_ids=("A2",), states=(RecordState.ROLLED_BACK,)))
+    assert totals(drive(services.start_run(project)))["created"] == 1, "a load brings everything"
+    assert set(moving.rows["account"]) == {f"A{number}" for number in range(6)}
+
+
+def test_what_was_taken_back_with_a_run_comes_again_with_the_next_delta(moving: World, project: Project) -> None:
+    first = drive(services.start_run(project))
+    part = Scope(source_ids=("A1",))
+    assert drive(services.start_rollback(first, part)).state == RunState.COMPLETED
+    assert "A1" not in moving.rows["account"]
+    assert totals(drive(services.start_delta(project)))["created"] == 1
+    assert "A1" in moving.rows["account"]
+
+
+def test_the_command_brings_again_what_was_taken_back(moving: World, project: Project) -> None:
+    drive(services.start_run(project))
+    drive(services.start_rollback_of(project, Scope(objects=(project.project_objects.get().pk,))))
+    assert not moving.rows["account"]
+    assert totals(drive(services.start_delta(project))) == {}
+    call_command("retry", str(project.pk), "--rolled-back")
+    assert len(moving.rows["account"]) == 6

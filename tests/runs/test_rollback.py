@@ -1,6 +1,7 @@
 """Taking a run back: what it created goes, what it changed returns, what people edited since stays."""
 
 import copy
+from pathlib import Path
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -409,6 +410,52 @@ def test_the_command_takes_chosen_records_of_a_project(
         call_command("rollback")
     with pytest.raises(CommandError, match="There is no project 999999"):
         call_command("rollback", "--project", "999999")
+
+
+def test_the_command_takes_the_records_of_a_file(
+    world: World, project: Project, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    family(world, project)
+    drive(services.start_run(project))
+    file = tmp_path / "chosen ids.txt"
+    file.write_text("C1\n\n C3 \nC1\n", encoding="utf-8-sig")
+    given = ["--project", str(project.pk), "--ids", str(file)]
+    call_command("rollback", *given)
+    shown = capsys.readouterr().out
+    assert "contact: 2 created (would be deleted)" in shown
+    assert f"--ids '{file}' --confirm" in shown
+    code = shown.split("--confirm ")[1].strip()
+    file.write_text("C1\nC2\nC3\n")
+    with pytest.raises(CommandError, match="not that of this preview"):
+        call_command("rollback", *given, "--confirm", code)
+    file.write_text("C1\nC3\n")
+    call_command("rollback", *given, "--confirm", code)
+    assert set(world.rows["contact"]) == {"C0", "C2", "C4"}
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (
+            "C1\nC99\nC98\n",
+            "2 of the 3 ids are of no record that .* has brought, among them C99, C98. Correct",
+        ),
+        ("\n \n", "names no record; write an id per line"),
+        ("\n".join(f"C{number}" for number in range(10_001)), "names 10,001 records; name 10,000 at most"),
+        (f"C1\n{'x' * 500}", "has a line that is no id, beginning “xxx"),
+    ],
+)
+def test_a_file_of_ids_that_cannot_be_meant_is_refused(
+    world: World, project: Project, tmp_path: Path, content: str, sentence: str
+) -> None:
+    family(world, project)
+    loaded = drive(services.start_run(project))
+    file = tmp_path / "ids"
+    file.write_text(content)
+    for what in (["--project", str(project.pk)], [str(loaded.pk)]):
+        with pytest.raises(CommandError, match=sentence):
+            call_command("rollback", *what, "--ids", str(file))
+    assert len(world.rows["contact"]) == 5
 
 
 def test_what_a_run_linked_is_unlinked_and_linked_again_by_the_next(world: World, project: Project) -> None:

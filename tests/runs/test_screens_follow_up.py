@@ -466,6 +466,22 @@ def test_a_record_is_taken_back_from_its_page(loaded: Run, boss: Client) -> None
         boss, f"{reverse('admin:runs_run_rollback_records', args=[loaded.project_id])}?object={contact.pk}&id=C1"
     )
     assert "Take these records out of" in shown
+    assert "They stay out: no delta brings them again" in shown
+
+
+def test_what_was_taken_back_by_choice_is_brought_again_from_its_page(loaded: Run, boss: Client, world: World) -> None:
+    contact = loaded.project.project_objects.get(source_entity="Contact")
+    drive(services.start_rollback_of(loaded.project, Scope(objects=(contact.pk,), source_ids=("C1",))))
+    undone = Run.objects.latest("pk")
+    assert "Rollback of chosen records" in text(boss, page_of(undone, "change"))
+    address = f"{reverse('records:page', args=[loaded.project_id, contact.pk])}?id=C1"
+    shown = text(boss, address)
+    assert "no delta brings it again, only a load or" in shown
+    assert 'name="state" value="rolled_back"' in shown
+    again = drive(retried(boss, loaded, object=contact.pk, id="C1", state="rolled_back"))
+    assert "Retry of record C1" in text(boss, page_of(again, "change"))
+    assert "C1" in world.rows["contact"]
+    assert "Bring again" not in text(boss, address)
 
 
 def test_the_ids_of_a_part_stand_in_its_form(loaded: Run, boss: Client) -> None:

@@ -7,11 +7,14 @@ from typing import Any, cast
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from projects.models import Project
-from runs import drivers, previews
+from runs import drivers, previews, services
 from runs.ledger import Scope
+from runs.management.id_files import ids_of
 from runs.models import Run
 from runs.previews import Preview, PreviewStale, Stake
 from runs.services import RunRefused
+
+SHOWN = 5
 
 
 class Command(BaseCommand):
@@ -27,6 +30,7 @@ class Command(BaseCommand):
         parser.add_argument("--state", action="append", default=[], help="only records in this state (repeatable)")
         parser.add_argument("--code", action="append", default=[], help="only this cause (repeatable)")
         parser.add_argument("--id", action="append", default=[], help="only this source record (repeatable)")
+        parser.add_argument("--ids", metavar="FILE", help="only the source records of this file, an id per line")
         parser.add_argument("--confirm", metavar="CODE", default="", help="the code the preview printed")
         parser.add_argument(
             "--queue", action="store_true", help="leave the work to worker hosts instead of doing it here"
@@ -37,9 +41,10 @@ class Command(BaseCommand):
         project = Project.objects.filter(pk=options["project"]).first() if options["project"] else None
         if (run is None) == (project is None):
             raise CommandError(_nothing(options))
-        scope = Scope(
-            tuple(options["object"]), tuple(options["code"]), tuple(options["id"]), states=tuple(options["state"])
-        )
+        listed = ids_of(options["ids"]) if options["ids"] else ()
+        _check_known(run.project if run else cast("Project", project), tuple(options["object"]), listed)
+        ids = tuple(dict.fromkeys((*options["id"], *listed)))
+        scope = Scope(tuple(options["object"]), tuple(options["code"]), ids, states=tuple(options["state"]))
         try:
             seen = previews.preview(run, scope) if run else previews.preview_of(cast("Project", project), scope)
             self._show(seen)
@@ -75,6 +80,17 @@ class Command(BaseCommand):
             self.stdout.write(f"    for example {sample.target} {sample.source_id} {done}")
 
 
+def _check_known(project: Project, objects: tuple[int, ...], ids: tuple[str, ...]) -> None:
+    """Raises CommandError where the project knows none of the records of some ids: a typing error must not pass."""
+    unknown = services.unknown_ids(project, objects, ids)
+    if unknown:
+        some = ", ".join(unknown[:SHOWN])
+        raise CommandError(
+            f"{len(unknown):,} of the {len(ids):,} ids are of no record that {project} has brought, among them {some}. "
+            "Correct the file, or take them out of it; nothing was taken back."
+        )
+
+
 def _nothing(options: Mapping[str, Any]) -> str:
     if options["run"] and not options["project"]:
         return f"There is no run {options['run']}."
@@ -92,6 +108,7 @@ def _again(options: Mapping[str, Any]) -> str:
         for each in options[name]
         for part in (f"--{name}", str(each))
     ]
+    given += ["--ids", options["ids"]] if options["ids"] else []
     return shlex.join(given)
 
 
