@@ -1,7 +1,8 @@
 """What a platform answered, and which error an answer means: the status table and its overrides."""
 
 import json
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -23,6 +24,35 @@ from connectors.redaction import Redactor
 
 EXCERPT = 600  # characters of a body that go into an error's detail
 _ENDS = {b"{": b"}", b"[": b"]"}
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+_DECODER = json.JSONDecoder(parse_float=Decimal, parse_constant=_no_constant)
+_BLANK = re.compile(r"[ \t\n\r]*")
+
+
+def _elements(text: str, place: int) -> Iterator[Any]:
+    """The elements of a JSON list, from behind its bracket on. Raises ValueError where it is none."""
+    place = _behind_blanks(text, place)
+    more = not text.startswith("]", place)
+    while more:
+        element, place = _DECODER.raw_decode(text, place)
+        yield element
+        place = _behind_blanks(text, place)
+        more = text.startswith(",", place)
+        if more:
+            place = _behind_blanks(text, place + 1)
+        elif not text.startswith("]", place):
+            raise ValueError("neither a comma nor the end of the list")
+    json.loads('{"":0' + text[place + 1 :])  # what is behind the list ends the object
+
+
+def _behind_blanks(text: str, place: int) -> int:
+    found = _BLANK.match(text, place)
+    return found.end() if found else place
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +83,26 @@ class Answer:
         try:
             return json.loads(self.body, parse_float=Decimal, parse_constant=_no_constant)
         except (ValueError, RecursionError) as error:
-            if isinstance(error, ValueError) and self._broke_off():
-                raise Unavailable(
-                    f"{self.system} broke off in the middle of its answer to {self.request}. It will be tried again.",
-                    detail=self.detail,
-                ) from None
-            raise ContractChanged(self._not_json(), detail=self.detail) from None
+            raise self._unreadable(error) from None
+
+    def each(self, name: str) -> Iterator[Any]:
+        """The elements of the JSON object's list ``name``, read one after the other: as Python's objects a large answer
+        takes many times its size. Where other members stand before the list, all is read at once after all. Raises what
+        ``json`` raises, and ContractChanged where there is no such list."""
+        try:
+            text = self.body.decode()
+            start = re.match(rf'\s*{{\s*"{re.escape(name)}"\s*:\s*\[', text)
+            if start is None or self._broke_off():
+                found = self.object().get(name)
+                if not isinstance(found, list):
+                    raise ContractChanged(
+                        f"{self.system} answered {self.request} without a list “{name}”.", detail=self.detail
+                    )
+                yield from found
+                return
+            yield from _elements(text, start.end())
+        except (ValueError, RecursionError) as error:
+            raise self._unreadable(error) from None
 
     def object(self) -> dict[str, Any]:
         """The body as a JSON object; raises ContractChanged where it is anything else."""
@@ -75,6 +119,14 @@ class Answer:
         if found is None:
             raise ContractChanged(f"{self.system} answered {self.request} without “{name}”.", detail=self.detail)
         return found
+
+    def _unreadable(self, error: Exception) -> ConnectorError:
+        if isinstance(error, ValueError) and self._broke_off():
+            return Unavailable(
+                f"{self.system} broke off in the middle of its answer to {self.request}. It will be tried again.",
+                detail=self.detail,
+            )
+        return ContractChanged(self._not_json(), detail=self.detail)
 
     def _broke_off(self) -> bool:
         """Whether what came begins as JSON and does not end as it: a proxy gave up, not the platform's contract."""
@@ -204,10 +256,6 @@ def retry_after(value: str, now: datetime) -> float | None:
     if until.tzinfo is None:
         until = until.replace(tzinfo=UTC)
     return max(0.0, (until - now).total_seconds())
-
-
-def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
 
 
 def _whole(text: str) -> int | None:

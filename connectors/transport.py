@@ -3,6 +3,7 @@
 import ssl
 import zlib
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import httpx
@@ -82,8 +83,14 @@ def _addressed(request: Request, address: str) -> Request:
     )
 
 
+@cache
+def _public_authorities() -> ssl.SSLContext:
+    """One for all connections: reading them takes 2 MiB and a twentieth of a second."""
+    return httpx.create_ssl_context(trust_env=False)
+
+
 def _tls_context(ca_file: str) -> ssl.SSLContext:
-    context = httpx.create_ssl_context(trust_env=False)
+    context = httpx.create_ssl_context(trust_env=False) if ca_file else _public_authorities()
     if ca_file:
         try:
             context.load_verify_locations(cafile=Path(ca_file))

@@ -26,25 +26,26 @@ _TRIES: Final = 3
 
 
 def frames(session: SalesforceSession, queries: Sequence[SalesforceQuery]) -> Iterator[pl.DataFrame]:
-    """What each of the queries finds, in their order. Raises what any of them alone would raise."""
+    """What each of the queries finds. Raises what any of them alone would raise."""
     for start in range(0, len(queries), QUERIES_AT_ONCE):
-        part = queries[start : start + QUERIES_AT_ONCE]
-        for query, first in zip(part, _asked(session, part), strict=True):
+        for query, first in _asked(session, queries[start : start + QUERIES_AT_ONCE]):
             yield _whole(session, query, first)
 
 
-def _asked(session: SalesforceSession, queries: Sequence[SalesforceQuery]) -> list[Batch]:
-    """The first page of each query, taken out of the answer that holds them all."""
-    names = [f"query{place}" for place in range(len(queries))]
-    requests = [
-        {"method": "GET", "url": query.address, "referenceId": name} for name, query in zip(names, queries, strict=True)
-    ]
+def _asked(session: SalesforceSession, queries: Sequence[SalesforceQuery]) -> Iterator[tuple[SalesforceQuery, Batch]]:
+    """Each query with its first page, taken one after the other out of the answer that holds them all."""
+    open_ones = {f"query{place}": query for place, query in enumerate(queries)}
+    requests = [{"method": "GET", "url": query.address, "referenceId": name} for name, query in open_ones.items()]
     body = {"allOrNone": False, "compositeRequest": requests}
     answer = session.http.send("POST", session.path("composite"), json=body, repeatable=True)
-    entries = {str(entry.get("referenceId")): entry for entry in batch_from(answer, ("compositeResponse",)).records}
-    if set(entries) != set(names):
-        raise ContractChanged("Salesforce did not answer every query of a composite request.", detail=answer.detail)
-    return [_page(session, answer, entries[name]) for name in names]
+    unclear = "Salesforce did not answer every query of a composite request."
+    for entry in answer.each("compositeResponse"):
+        query = open_ones.pop(str(entry.get("referenceId")), None) if isinstance(entry, dict) else None
+        if query is None:
+            raise ContractChanged(unclear, detail=answer.detail)
+        yield query, _page(session, answer, entry)
+    if open_ones:
+        raise ContractChanged(unclear, detail=answer.detail)
 
 
 def _page(session: SalesforceSession, answer: Answer, entry: Mapping[str, Any]) -> Batch:
@@ -70,5 +71,5 @@ def _whole(session: SalesforceSession, query: SalesforceQuery, first: Batch, tri
     except PlaceDropped:
         if tries == 1:
             raise
-    (again,) = _asked(session, [query])
+    ((_, again),) = _asked(session, [query])
     return _whole(session, query, again, tries - 1)

@@ -11,6 +11,7 @@ upload, so that another worker waits for the job to end before it looks what is 
 from collections.abc import Container, Mapping
 from contextlib import suppress
 from datetime import timedelta
+from io import BytesIO
 from tempfile import TemporaryFile
 from typing import Any, Final
 
@@ -18,7 +19,7 @@ import polars as pl
 
 from connectors.clients.salesforce_columns import CSV_NULL, csv_cells
 from connectors.clients.salesforce_errors import DAILY_WAIT
-from connectors.clients.salesforce_query import JOB_DEADLINE, POLL_WAITS
+from connectors.clients.salesforce_query import JOB_DEADLINE
 from connectors.clients.salesforce_refusals import Class, refusal
 from connectors.clients.salesforce_sending import Operation, Sending, no_answers, stop_for
 from connectors.clients.salesforce_session import SalesforceSession
@@ -45,7 +46,7 @@ def send(session: SalesforceSession, sending: Sending) -> pl.DataFrame:
         halves = sending.parts(-(-len(sending) // 2))
         return pl.concat(send(session, half) for half in halves)
     job = _closed_job(session, sending, body)
-    state = awaited(session, sending.entity, job)
+    state = awaited(session, sending.entity, job, records=len(sending))
     if state.get("state") != "JobComplete":
         raise failure(session, sending.entity, job, state)
     answers = _answers(session, sending, job, _empty_files(state, len(sending)))
@@ -73,7 +74,9 @@ def file_of(sending: Sending) -> pl.DataFrame:
 
 
 def csv_of(file: pl.DataFrame) -> bytes:
-    return file.write_csv(quote_style="always", line_terminator="\n").encode()
+    written = BytesIO()
+    file.write_csv(written, quote_style="always", line_terminator="\n")
+    return written.getvalue()
 
 
 def _closed_job(session: SalesforceSession, sending: Sending, body: bytes) -> str:
@@ -148,25 +151,27 @@ def settle(session: SalesforceSession, entity: str) -> None:
             awaited(session, entity, job)
 
 
-def awaited(session: SalesforceSession, entity: str, job: str, *, aborts: bool = True) -> dict[str, Any]:
-    """The job's last state; raises Unavailable where it has none by the deadline. It is then aborted, unless what it
-    writes can be told by its results alone: these are whole only where it comes to its own end."""
-    deadline = session.clock.now() + JOB_DEADLINE
-    polls = 0
-    while True:
+def awaited(
+    session: SalesforceSession, entity: str, job: str, *, aborts: bool = True, records: int = 0
+) -> dict[str, Any]:
+    """The last state of a job of so many ``records`` (0: nobody knows) that was closed just now; raises Unavailable
+    where it has none by the deadline. It is then aborted, unless what it writes can be told by its results alone: these
+    are whole only where it comes to its own end."""
+    closed = session.clock.now()
+    for wait in session.pace.waits(entity, records):
+        if session.clock.now() + timedelta(seconds=wait) > closed + JOB_DEADLINE:
+            break
+        session.clock.sleep(wait)
         state = described(session, job)
         if state.get("state") in _ENDED:
+            session.pace.learn(entity, records, (session.clock.now() - closed).total_seconds())
             return state
-        wait = POLL_WAITS[min(polls, len(POLL_WAITS) - 1)]
-        if session.clock.now() + timedelta(seconds=wait) > deadline:
-            if aborts:
-                abort(session, job)
-            raise Unavailable(
-                f"Salesforce did not finish the bulk job {job} of {entity} in {JOB_DEADLINE}; it was "
-                f"{'aborted' if aborts else 'left at work'}. What it wrote is found before anything is sent again."
-            )
-        session.clock.sleep(wait)
-        polls += 1
+    if aborts:
+        abort(session, job)
+    raise Unavailable(
+        f"Salesforce did not finish the bulk job {job} of {entity} in {JOB_DEADLINE}; it was "
+        f"{'aborted' if aborts else 'left at work'}. What it wrote is found before anything is sent again."
+    )
 
 
 def failure(session: SalesforceSession, entity: str, job: str, state: Mapping[str, Any]) -> ConnectorError:

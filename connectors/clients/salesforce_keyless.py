@@ -132,7 +132,7 @@ def _by_jobs(session: SalesforceSession, sending: Sending, known: Mapping[str, s
     job = _filled_job(session, sending, body, rows, {key: known[key] for key in rows if key in known})
     session.context.id_map.close(job)
     ingest.close(session, job)
-    state = ingest.awaited(session, sending.entity, job, aborts=False)
+    state = ingest.awaited(session, sending.entity, job, aborts=False, records=len(sending))
     answers = _answered(session, sending.entity, job, state, rows)
     if state.get("state") != "JobComplete":
         raise ingest.failure(session, sending.entity, job, state)

@@ -31,7 +31,6 @@ BULK_ABOVE: Final = 2_000  # records; one REST page holds as many, and CumulusCI
 LONGEST_QUERY: Final = 12_000  # characters; URI and headers together may have 16,384 bytes, and quoting grows it
 PAGE_SIZE: Final = 2_000  # records
 VALUES: Final = 400_000  # of one page of a bulk result: wide records come in smaller pages
-POLL_WAITS: Final = (0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 8.0, 10.0)  # seconds, the last one repeated
 BREATH: Final = 10.0  # seconds of waiting after which an empty page lets the engine take a decision
 JOB_DEADLINE: Final = timedelta(hours=2)
 
@@ -237,13 +236,13 @@ class SalesforceQuery:
         then aborted)."""
         clock = self._session.clock
         deadline = datetime.fromisoformat(str(cursor["started"])) + JOB_DEADLINE
-        polls, waited = 0, 0.0
+        waits, waited = self._session.pace.waits(self._entity), 0.0
         while (records := self._completed(cursor)) is None:
-            wait = POLL_WAITS[min(polls, len(POLL_WAITS) - 1)]
+            wait = next(waits)
             if clock.now() + timedelta(seconds=wait) > deadline:
                 self._abort(cursor)
             clock.sleep(wait)
-            polls, waited = polls + 1, waited + wait
+            waited += wait
             if waited >= BREATH:
                 waited = 0.0
                 yield Page(empty_frame(self._fields), cursor)

@@ -20,6 +20,7 @@ from connectors.auth import (
 )
 from connectors.clients.salesforce_errors import DIALECT
 from connectors.clients.salesforce_options import options_of
+from connectors.clients.salesforce_pace import Pace
 from connectors.context import Context, Secret
 from connectors.errors import NotFound, SettingsInvalid
 from connectors.http import Auth, HttpClient
@@ -75,6 +76,7 @@ class SalesforceSession:
         self.journal = context.journal
         self.version = _version(context.text("api_version", API_VERSION))
         self.options = options_of(context)
+        self.pace = Pace()
         self._endpoint: TokenEndpoint | None = None
         base_url, auth = self._login(context)
         self._auth = auth

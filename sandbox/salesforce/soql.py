@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TypeAlias, TypeVar
+from typing import NamedTuple, TypeAlias, TypeVar
 
 from sandbox.salesforce.errors import ApiError, not_simulated
 
@@ -23,9 +23,8 @@ class Name:
     at: int
 
 
-@dataclass(frozen=True, slots=True)
-class Literal:
-    """A value with its kind: string, number, boolean, null, date or datetime."""
+class Literal(NamedTuple):
+    """A value with its kind: string, number, boolean, null, date or datetime. A list may have thousands."""
 
     kind: str
     value: str | float | int | bool | None
@@ -78,8 +77,7 @@ class Query:
     offset: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Token:
+class Token(NamedTuple):
     kind: str
     text: str
     at: int
@@ -87,7 +85,7 @@ class Token:
 
 _TOKEN = re.compile(
     r"""(?P<space>\s+)
-    |(?P<string>'(?:[^'\\]|\\.)*')
+    |(?P<string>'[^'\\]*(?:\\.[^'\\]*)*')
     |(?P<datetime>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:?\d\d))
     |(?P<date>\d{4}-\d\d-\d\d)
     |(?P<number>[+-]?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)
@@ -131,14 +129,16 @@ def parse(text: str) -> Query:
 def tokens(text: str) -> list[Token]:
     found: list[Token] = []
     at = 0
-    while at < len(text):
-        match = _TOKEN.match(text, at)
-        if match is None or match.lastgroup is None:
-            message = f"line {text.count(chr(10), 0, at) + 1}:{at} no viable alternative at character '{text[at]}'"
-            raise ApiError(400, "MALFORMED_QUERY", message)
-        if match.lastgroup != "space":
-            found.append(Token(match.lastgroup, match.group(), at))
+    for match in _TOKEN.finditer(text):
+        kind, start = match.lastgroup, match.start()
+        if start != at or kind is None:
+            break
+        if kind != "space":
+            found.append(Token(kind, match.group(), at))
         at = match.end()
+    if at < len(text):
+        message = f"line {text.count(chr(10), 0, at) + 1}:{at} no viable alternative at character '{text[at]}'"
+        raise ApiError(400, "MALFORMED_QUERY", message)
     return found
 
 
@@ -246,9 +246,17 @@ class _Parser:
     def membership(self, field: Name, operator: str) -> Comparison:
         self.expect("(")
         inner = self.inner() if self.accept("SELECT") else None
-        values = () if inner else tuple(self.listed(self.literal))
+        values = () if inner else self.literals()
         self.expect(")")
         return Comparison(field, operator, values, inner)
+
+    def literals(self) -> tuple[Literal, ...]:
+        """As ``listed``, which takes three times as long: look-ups come with thousands."""
+        found = [self.literal()]
+        while (token := self.peek()) is not None and token.text == ",":
+            self.position += 1
+            found.append(self.literal())
+        return tuple(found)
 
     def inner(self) -> Query:
         """The query of a semi-join or an anti-join: one field, and conditions."""

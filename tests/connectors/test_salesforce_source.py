@@ -588,7 +588,7 @@ def test_a_part_is_given_in_pages_and_resumed_inside(monkeypatch: pytest.MonkeyP
 def test_waiting_for_a_job_gives_the_engine_a_breath() -> None:
     clock = VirtualClock(NOW)
     source, _ = source_of(
-        described(), counted(9_999), job("UploadComplete"), *[job("InProgress")] * 9, job("JobComplete"), part("1"),
+        described(), counted(9_999), job("UploadComplete"), *[job("InProgress")] * 12, job("JobComplete"), part("1"),
         clock=clock,
     )  # fmt: skip
     pages = list(source.read("Thing__c", ["Id"]))
