@@ -14,6 +14,7 @@ from django.conf import settings
 from django.db.models.functions import Now
 
 from migration_factory import crew
+from runs import hosts
 from runs.choices import RunState
 from runs.models import Run
 from tests import factories
@@ -37,6 +38,13 @@ def test_every_process_tells_its_peak_memory(processes: list[str]) -> None:
     large, small = crew.drive(Run(pk=1), 2)
     assert 64 < large < 200
     assert 1 < small < large - 32
+
+
+def test_workers_give_memory_back_unless_a_deployment_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("_RJEM_MALLOC_CONF", raising=False)
+    assert "dirty_decay_ms" in hosts.worker_environment(2)["_RJEM_MALLOC_CONF"]
+    monkeypatch.setenv("_RJEM_MALLOC_CONF", "narenas:4")
+    assert hosts.worker_environment(2)["_RJEM_MALLOC_CONF"] == "narenas:4"
 
 
 def test_one_that_fails_ends_the_others(processes: list[str]) -> None:
