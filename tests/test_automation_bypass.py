@@ -214,7 +214,7 @@ def time_passes() -> None:
         cursor.execute("UPDATE orgs_automationbypass SET tried_at = NULL")
 
 
-@pytest.mark.parametrize("point", [CrashPoint.BYPASS_INTENDED, CrashPoint.BYPASS_SWITCHED, CrashPoint.LOAD_SENT])
+@pytest.mark.parametrize("point", [CrashPoint.BYPASS_INTENDED, CrashPoint.BYPASS_SWITCHED])
 def test_a_worker_that_dies_never_makes_it_forgotten(ready: Moving, point: CrashPoint) -> None:
     run = start_run(ready.project, drivers=1)
     killed(run, point)
@@ -241,6 +241,63 @@ def test_another_worker_goes_on_where_one_died_switching(ready: Moving, point: C
     assert len(records_of(ready.target, RULE, "Id")) == 12
     assert assigned(ready.target) == 0
     assert not AutomationBypass.objects.exists()
+
+
+@pytest.mark.parametrize("point", [CrashPoint.LOAD_INTENDED, CrashPoint.LOAD_SENT, CrashPoint.RECORD_IN_TRANSACTION])
+def test_a_worker_that_dies_writing_leaves_it_on_until_another_has_ended_the_run(
+    ready: Moving, point: CrashPoint
+) -> None:
+    run = start_run(ready.project, drivers=1)
+    killed(run, point)
+    assert assigned(ready.target) == 1, "whoever takes the run over needs it"
+    time_passes()
+    assert bypass.let_go(ready.to_org) is Released.NEEDED
+    assert driven(run).state == RunState.COMPLETED
+    assert len(records_of(ready.target, RULE, "Id")) == 12
+    assert assigned(ready.target) == 0
+    assert not AutomationBypass.objects.exists()
+
+
+@pytest.mark.parametrize("way", ["resumed", "cancelled"])
+def test_the_alarm_is_raised_where_a_run_died_and_it_cannot_be_taken_off_afterwards(ready: Moving, way: str) -> None:
+    run = start_run(ready.project, drivers=1)
+    killed(run, CrashPoint.LOAD_SENT)
+    time_passes()
+    ready.target.control.change_settings(assign_permissions=0)
+    if way == "cancelled":
+        services.cancel_run(run)
+    ended = driven(run)
+    assert ended.state == (RunState.COMPLETED if way == "resumed" else RunState.CANCELLED)
+    assert assigned(ready.target) == 1
+    [alarm] = RunEvent.objects.filter(run=run, level=EventLevel.ERROR)
+    assert "stayed on since" in alarm.message
+    staff = signed_in("orgs.view_org", "orgs.change_org", "runs.view_run")
+    assert "The automation bypass stayed on since" in text(staff, reverse("admin:index"))
+    time_passes()
+    with pytest.raises(CommandError, match="stayed on"):
+        call_command("check_orgs", stdout=StringIO())
+    ready.target.control.change_settings(assign_permissions=1)
+    time_passes()
+    call_command("check_orgs", stdout=StringIO())
+    assert assigned(ready.target) == 0
+    assert not AutomationBypass.objects.exists()
+
+
+def test_it_stays_on_for_what_a_cancelled_run_had_begun_and_is_off_after_that(ready: Moving) -> None:
+    """Its worker died, a person cancels it, and the worker that is to ask what became of the records dies, too."""
+    run = start_run(ready.project, drivers=1)
+    killed(run, CrashPoint.LOAD_INTENDED)
+    time_passes()
+    services.cancel_run(run)
+    while coordinator.settle(run.pk):
+        assert coordinator.next_work(run.pk), "what was begun is held by one more worker, which is never heard of again"
+    assert Run.objects.get(pk=run.pk).state == RunState.CANCELLING
+    assert assigned(ready.target) == 1
+    assert not bypass.any_left(), "somebody may still write"
+    time_passes()
+    driven(run)
+    assert Run.objects.get(pk=run.pk).state == RunState.CANCELLED
+    assert assigned(ready.target) == 0
 
 
 # --- Where it cannot be taken off ------------------------------------------------------------------------------
