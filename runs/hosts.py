@@ -7,6 +7,7 @@ pusher, done by a worker and acknowledged by the monitor. A canary that stays ou
 that the cluster is frozen, and its supervisor replaces it.
 """
 
+import gc
 import os
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 from django.db import connection
 from django.db.models import F
 from django.db.models.functions import Now
-from django_q.signals import post_execute
+from django_q.signals import post_execute, post_spawn
 from django_q.tasks import async_task
 
 from runs.models import WorkerHost
@@ -47,6 +48,13 @@ def worker_environment(workers: int) -> dict[str, str]:
         "MALLOC_TRIM_THRESHOLD_": str(128 * 1024),
     }
     return {name: os.environ.get(name, value) for name, value in ours.items()}
+
+
+def settle_down(**_: object) -> None:
+    """Once in a worker process, before its first work: what is loaded now stays for good, so that the collector of
+    cycles need not look through it again and again, which took a tenth of a load's processor time."""
+    gc.collect()
+    gc.freeze()
 
 
 def register(name: str, pid: int) -> WorkerHost:
@@ -114,8 +122,9 @@ def pulse(host: WorkerHost) -> Pulse:
 
 
 def listen() -> None:
-    """Have django-q2's monitor process answer canaries when it has acknowledged them."""
+    """Have django-q2's monitor process answer canaries when it has acknowledged them, and its workers settle down."""
     post_execute.connect(_acknowledged, dispatch_uid="runs.hosts")
+    post_spawn.connect(settle_down, dispatch_uid="runs.hosts")
 
 
 def _acknowledged(task: dict[str, Any], **_: object) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
-from runs import drivers
+from runs import drivers, hosts
 
 
 class Command(BaseCommand):
@@ -22,6 +22,7 @@ class Command(BaseCommand):
     def handle(self, *_: Any, **options: Any) -> None:
         if options["attended"]:
             threading.Thread(target=_end_with_input, name="attendance", daemon=True).start()
+        hosts.settle_down()
         drivers.drive_here(options["run"])
 
 
