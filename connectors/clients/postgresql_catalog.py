@@ -42,7 +42,7 @@ _KEY_TEXTS: Mapping[str, tuple[str, int | None]] = {
 _TABLES = """
 SELECT c.oid, c.relname, obj_description(c.oid, 'pg_class'),
        (SELECT count(*) > 0 FROM pg_catalog.pg_trigger g WHERE g.tgrelid = c.oid AND g.tgtype & 3 = 3),
-       c.relhasrules
+       c.relhasrules, c.relkind = 'r' AND NOT c.relhasrules AND NOT pg_catalog.row_security_active(c.oid)
   FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
  WHERE n.nspname = %(schema)s AND c.relkind IN ('r', 'p') AND NOT c.relispartition
    AND (%(name)s::text IS NULL OR c.relname = %(name)s)
@@ -55,7 +55,11 @@ SELECT a.attrelid, a.attname, pg_catalog.format_type(a.atttypid, a.atttypmod), b
        a.attidentity = '' AND a.attgenerated = '',
        ARRAY(SELECT e.enumlabel::text FROM pg_catalog.pg_enum e WHERE e.enumtypid = b.oid ORDER BY e.enumsortorder),
        coalesce(col_description(a.attrelid, a.attnum), ''), a.attidentity <> '',
-       b.typname = 'citext' OR NOT coalesce(c.collisdeterministic, true)
+       b.typname = 'citext' OR NOT coalesce(c.collisdeterministic, true),
+       c.collname IS NOT DISTINCT FROM 'default' AND c.collnamespace = 'pg_catalog'::regnamespace,
+       CASE WHEN a.attidentity <> '' AND pg_catalog.has_column_privilege(a.attrelid, a.attnum, 'INSERT') THEN
+         (SELECT s.name FROM pg_catalog.pg_get_serial_sequence(a.attrelid::regclass::text, a.attname) s(name)
+           WHERE pg_catalog.has_sequence_privilege(s.name, 'USAGE')) END
   FROM pg_catalog.pg_attribute a
   JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
   JOIN pg_catalog.pg_type b ON b.oid = CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE t.oid END
@@ -100,7 +104,9 @@ class RuleKind(StrEnum):
 class Column:
     """One column. ``declared`` is the type as SQL writes it; ``base`` the catalog's name of it (of a
     domain's base); ``modifier`` its type modifier (-1: none); ``labels`` an enum's values, in order. ``ignores_case``:
-    the type or the collation takes different texts for equal."""
+    the type or the collation takes different texts for equal; ``usual_order``: texts are compared as the database does
+    where nobody says how. ``sequence`` is what an identity's values are drawn from, by its quoted name, where we may
+    draw some ourselves."""
 
     name: str
     declared: str
@@ -115,6 +121,8 @@ class Column:
     comment: str
     identity: bool
     ignores_case: bool = False
+    usual_order: bool = False
+    sequence: str | None = None
 
     @property
     def length(self) -> int | None:
@@ -167,13 +175,14 @@ class Rule:
 @dataclass(frozen=True, slots=True)
 class Table:
     """A table. ``before_triggers``: something may change or drop a row before it is written; ``rewritten``: rules
-    may make other statements of those that write to it."""
+    may make other statements of those that write to it; ``copyable``: COPY writes to it what INSERT would."""
 
     schema: str
     name: str
     comment: str
     before_triggers: bool
     rewritten: bool
+    copyable: bool
     columns: tuple[Column, ...]
     rules: tuple[Rule, ...]
 
@@ -214,8 +223,8 @@ def read_tables(cursor: Cursor, schema: str, name: str | None = None) -> tuple[T
         target = (space, parent) if parent else None
         rules[oid].append(Rule(rule, RuleKind(kind), tuple(names), target, tuple(parent_names), expression, primary))
     return tuple(
-        Table(schema, relname, comment or "", triggers, rewritten, tuple(columns[oid]), tuple(rules[oid]))
-        for oid, relname, comment, triggers, rewritten in heads
+        Table(schema, relname, comment or "", triggers, rewritten, copyable, tuple(columns[oid]), tuple(rules[oid]))
+        for oid, relname, comment, triggers, rewritten, copyable in heads
     )
 
 

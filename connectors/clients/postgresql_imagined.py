@@ -58,7 +58,8 @@ def standing_in(connection: Connection, imagined: Imagined, *, rows: sql.Composa
         ]
         [made] = read_tables(connection.cursor(), space, name)
         points_at = tuple(rule for rule in imagined.table.rules if rule.kind is RuleKind.FOREIGN)
-        yield replace(imagined.table, schema=space, rules=(*made.rules, *points_at))
+        # Its ids come from a sequence of its own, which the imagined columns do not name.
+        yield replace(imagined.table, schema=space, copyable=False, rules=(*made.rules, *points_at))
 
 
 def _made(imagined: Imagined, rows: sql.Composable | None) -> Iterator[sql.Composed]:

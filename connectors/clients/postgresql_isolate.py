@@ -17,7 +17,7 @@ Row = Mapping[str, Any]
 MOST_LOCKS = 20
 """Failures for locks in one write, each of which costs ``LOCK_PATIENCE``."""
 LOCK_PATIENCE = "500ms"
-_LITTLE_PATIENCE = f"SET LOCAL lock_timeout = '{LOCK_PATIENCE}'"
+LITTLE_PATIENCE = f"SET LOCAL lock_timeout = '{LOCK_PATIENCE}'"
 SHOWN = 60
 """Characters of a value that a sentence shows."""
 
@@ -82,7 +82,7 @@ def isolate(
             cause = Cause.of(error)
             if locked:
                 locks += 1
-                connection.execute(_LITTLE_PATIENCE)
+                connection.execute(LITTLE_PATIENCE)
                 guilty = set(part if len(part) == 1 or locks >= MOST_LOCKS else ())
             else:
                 guilty = set(part if len(part) == 1 else diagnose(cause, part))

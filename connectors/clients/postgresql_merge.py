@@ -13,7 +13,8 @@ import polars as pl
 import psycopg
 from psycopg import sql
 
-from connectors.clients.postgresql import Connection, Cursor
+from connectors.clients.postgresql import Connection, Cursor, array_text
+from connectors.clients.postgresql_append import append, appendable
 from connectors.clients.postgresql_catalog import Column, Rule, RuleKind, Table
 from connectors.clients.postgresql_errors import blames_record
 from connectors.clients.postgresql_isolate import Cause, Refusal, isolate, rejected
@@ -64,13 +65,13 @@ class Merge:
             differs=self._differs(),
             stage=self.stage.relation,
             table=self.table.relation,
-            on=self._on(),
+            on=self.on(),
         )
 
     def update(self) -> sql.Composed:
         changes = [sql.SQL("{} = {}").format(sql.Identifier(c.name), self.stage.value(c)) for c in self._compared]
         return sql.SQL("UPDATE {table} t SET {changes} FROM {stage} s WHERE {on}").format(
-            table=self.table.relation, changes=sql.SQL(", ").join(changes), stage=self.stage.relation, on=self._on()
+            table=self.table.relation, changes=sql.SQL(", ").join(changes), stage=self.stage.relation, on=self.on()
         )
 
     def insert(self) -> sql.Composed:
@@ -94,7 +95,8 @@ class Merge:
     def _compared(self) -> list[Column]:
         return [column for column in self.columns if column is not self.key]
 
-    def _on(self) -> sql.Composed:
+    def on(self) -> sql.Composed:
+        """The condition, over the aliases ``s`` and ``t``, that a staged row and one of the table have one key."""
         parts = [sql.SQL("t.{0} = s.{0}").format(sql.Identifier(self.key.name))]
         parts += [
             sql.SQL("t.{} = {}").format(sql.Identifier(column.name), constant(column, value))
@@ -158,6 +160,8 @@ class _Write:
             # The same goes for the plans that foreign keys keep for as long as the connection lives.
             self._cursor.execute(LOOK_UP)
         ordered = self._frame.select(column.name for column in self._merge.columns)
+        if (appended := self._appended(ordered)) is not None:
+            return appended
         refused = fill(self._connection, self._merge.stage, ordered)
         self._staged = without(range(self._frame.height), refused)
         done, more = isolate(self._connection, self._staged, self._attempt, self._sharing, past_locks=True)
@@ -165,6 +169,34 @@ class _Write:
         self._drop_index()
         refused += [*more, *(refusal for part in [*done, *again] for refusal in part.refused)]
         return self._result(pl.concat([pl.DataFrame(schema=_ANSWER), *(p.answers for p in [*done, *again])]), refused)
+
+    def _appended(self, ordered: pl.DataFrame) -> pl.DataFrame | None:
+        """The answers where all rows are taken for new and the database takes them all; None, with nothing written,
+        where a look at a few shows otherwise or it refuses any."""
+        merge = self._merge
+        if not (self._maybe_new and appendable(merge.table, merge.columns, merge.key)) or self._known():
+            return None
+        ids = append(self._connection, merge.table, ordered, merge.constants, key=merge.key)
+        if ids is None:
+            self._maybe_new = False
+            return None
+        answers = pl.DataFrame([self._keys.alias("key"), ids.alias("target_id")])
+        nothing = (pl.lit(None, RESULT_SCHEMA[name]).alias(name) for name in ("code", "fields", "message"))
+        return answers.with_columns(pl.lit(str(Outcome.CREATED)).alias("outcome"), *nothing).select(*RESULT_SCHEMA)
+
+    def _known(self) -> bool:
+        """Whether the table has any of a few keys, evenly spread."""
+        few = self._keys.gather_every(max(1, len(self._keys) // PROBES)).drop_nulls()
+        query = sql.SQL(
+            "SELECT FROM unnest({keys}::text[]) AS s({key}) CROSS JOIN LATERAL "
+            "(SELECT FROM {table} t WHERE {on} LIMIT 1) t LIMIT 1"
+        ).format(
+            keys=sql.Literal(array_text(few)),
+            key=sql.Identifier(self._merge.key.name),
+            table=self._merge.table.relation,
+            on=self._merge.on(),
+        )
+        return self._cursor.execute(query, prepare=False).fetchone() is not None
 
     def _collided(self, done: Sequence[_Done], refused: Sequence[Refusal]) -> tuple[list[_Done], list[Refusal]]:
         """Try once more what collided: with a value that an update of this very write has freed since, with

@@ -18,7 +18,7 @@ from connectors.clients.postgresql_catalog import Column, Table, entity_info, en
 from connectors.clients.postgresql_delete import delete_rows
 from connectors.clients.postgresql_errors import LOCK_CODES
 from connectors.clients.postgresql_imagined import Imagined, imagine, standing_in
-from connectors.clients.postgresql_lookup import LOOK_UP, LOOK_UPS
+from connectors.clients.postgresql_lookup import LOOK_UP, LOOK_UPS, planned_anew
 from connectors.clients.postgresql_match import find_rows, give_keys
 from connectors.clients.postgresql_merge import Merge, constant, merge_frame
 from connectors.clients.postgresql_mirror import ensure_table, known_columns, mirror_names, table_name
@@ -41,6 +41,8 @@ from connectors.types import (
 
 TENANT = "tenant_id"
 KEYS_AT_ONCE = 10_000
+WORTH_A_LOOK = 500
+"""Keys from which on it pays to ask first whether there is any row among them."""
 _SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 _CHECK = """
 SELECT current_database(), current_setting('server_version'), pg_is_in_recovery(),
@@ -173,6 +175,7 @@ class PostgresqlTarget(Target):
         with connection.transaction():
             if indexed:
                 connection.execute(LOOK_UP)
+                keys = keys if _some_between(connection, table, column, keys, reach) else ()
             portions = (rows(table, column, part, reach) for part in _portions(keys, most))
             return read_rows(connection.cursor(), table, key=column, rows=portions, fields=wanted)
 
@@ -400,6 +403,26 @@ def _one_by_one(table: Table, column: Column, keys: pl.Series, reach: sql.Compos
         "(SELECT DISTINCT u.k FROM unnest({keys}) AS u(k)) AS asked CROSS JOIN LATERAL "
         "(SELECT * FROM {table} AS t WHERE {reach} AND t.{key} = asked.k OFFSET 0) AS t"
     ).format(keys=_array(column, keys), table=table.relation, reach=reach, key=sql.Identifier(column.name))
+
+
+def _some_between(
+    connection: Connection, table: Table, column: Column, keys: Sequence[str], reach: sql.Composable
+) -> bool:
+    """False where no row in reach has a key from the least of ``keys`` to the greatest, as the index of the key orders
+    them: one descent of it tells, where a first load goes on in the order of its keys, what else takes one per key."""
+    if not column.is_text or not column.usual_order or len(keys) < WORTH_A_LOOK:
+        return True
+    query = sql.SQL(
+        "SELECT FROM (SELECT min(u.k) AS least, max(u.k) AS most FROM unnest({keys}) AS u(k)) AS asked "
+        "CROSS JOIN LATERAL (SELECT FROM {table} AS t WHERE {reach} AND t.{key} >= asked.least "
+        "AND t.{key} <= asked.most ORDER BY t.{key} LIMIT 1) AS t"
+    ).format(
+        keys=_array(column, pl.Series(keys, dtype=pl.String)),
+        table=table.relation,
+        reach=reach,
+        key=sql.Identifier(column.name),
+    )
+    return planned_anew(connection, lambda: connection.execute(query, prepare=False).fetchone()) is not None
 
 
 def _array(column: Column, keys: pl.Series) -> sql.Composed:

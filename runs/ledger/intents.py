@@ -5,6 +5,7 @@ from django.db import connection, transaction
 
 from runs import leases, payload
 from runs.leases import Lease
+from runs.ledger.contents import plain_cursor
 
 
 def intend(chunk: Lease, before: pl.DataFrame, *, key: str = "") -> None:
@@ -13,12 +14,14 @@ def intend(chunk: Lease, before: pl.DataFrame, *, key: str = "") -> None:
     ``key`` is the idempotency key of this write; its jobs are none yet.
     """
     sealed = payload.pack(before, purpose=payload.BEFORE)
-    with transaction.atomic(), connection.cursor() as cursor:
+    with transaction.atomic(), plain_cursor() as cursor:
         leases.write(chunk, "intended_at = clock_timestamp(), idempotency_key = %s, jobs = '{}'", [key])
+        # The partition's keys: the database else looks in every one.
         cursor.execute("SELECT project_id, month FROM runs_chunk WHERE id = %s", [chunk.id])
+        [place] = cursor.fetchall()
         cursor.execute(
-            "UPDATE runs_chunkcontent SET before = %s WHERE project_id = %s AND month = %s AND chunk_id = %s",
-            [sealed, *cursor.fetchone(), chunk.id],
+            "UPDATE runs_chunkcontent SET before = %b WHERE project_id = %s AND month = %s AND chunk_id = %s",
+            [sealed, *place, chunk.id],
         )
 
 

@@ -58,6 +58,31 @@ records = st.lists(
 )
 
 
+@pytest.mark.parametrize("collation", ["", 'COLLATE "C"'])
+def test_many_keys_between_which_there_is_no_row(
+    database: Database, collation: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One look at the key's index tells; where the column orders texts otherwise, each is looked for."""
+    database.run(
+        f"""
+        CREATE TABLE ranged (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, tenant_id bigint, k text {collation},
+                             v int, UNIQUE (tenant_id, k));
+        INSERT INTO ranged (tenant_id, k, v) VALUES (1, 'a', 1), (1, 'm0400', 2), (1, 'z', 3), (2, 'm0100', 4);
+        """
+    )
+    monkeypatch.setattr(postgresql, "WORTH_A_LOOK", 50)
+    keys = [f"m{number:04}" for number in range(500)]
+    with PostgresqlTarget(database.context(tenant_id="1")) as target:
+        none = target.fetch("ranged", key="k", keys=keys[:400], fields=["v"])
+        one = target.fetch("ranged", key="k", keys=keys[::-1], fields=["v"])
+        edges = target.fetch("ranged", key="k", keys=["a", *keys[:300], "z"], fields=["v"])
+    database.run("DROP TABLE ranged")
+    assert none.schema == {"target_id": pl.String, "key": pl.String, "v": pl.Int64}
+    assert none.height == 0
+    assert one["key"].to_list() == ["m0400"]
+    assert sorted(edges["key"]) == ["a", "z"]
+
+
 @given(records)
 def test_what_was_written_is_read_back(database: Database, values: list[tuple[object, ...]]) -> None:
     database.run(KINDS)

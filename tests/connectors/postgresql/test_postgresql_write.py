@@ -1,5 +1,6 @@
 """Writing: what lands, what is refused and why, and what it costs to find out."""
 
+import os
 from collections import Counter
 from collections.abc import Mapping
 from decimal import Decimal
@@ -60,6 +61,64 @@ def test_known_records_that_no_probe_hits_are_found_all_the_same(product: Postgr
     assert Counter(answers.values()) == {"created": len(rows) - 2, "unchanged": 1, "updated": 1}
     assert (answers["A3"], answers["A4"]) == ("unchanged", "updated")
     assert database.rows("SELECT count(*), count(DISTINCT name) FROM accounts") == [(len(rows), len(rows))]
+
+
+def test_new_records_skip_the_staging_table(
+    product: PostgresqlTarget, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their ids are drawn beforehand from the table's own sequence, which goes on behind them."""
+    product.write("accounts", accounts({}).head(0), key="external_id")
+    monkeypatch.setattr(postgresql_merge, "fill", _never)
+    rows = [{"name": f"N{number}"} for number in range(50)]
+    result = product.write("accounts", accounts(*rows), key="external_id")
+    held = dict(database.rows("SELECT external_id, id::text FROM accounts"))
+    assert dict(zip(result.frame["key"], result.frame["target_id"], strict=True)) == held
+    monkeypatch.undo()
+    more = accounts(*rows, {"name": "One more"})
+    assert Counter(outcomes(product.write("accounts", more, key="external_id")).values()) == {
+        "unchanged": 50,
+        "created": 1,
+    }
+
+
+def _never(*_: object) -> None:
+    raise AssertionError("the staging table was filled")
+
+
+@pytest.mark.parametrize(
+    "hindrance",
+    [
+        "REVOKE USAGE ON SEQUENCE things_id_seq FROM {role}",
+        "ALTER TABLE things ENABLE ROW LEVEL SECURITY; CREATE POLICY all_of_it ON things USING (true)",
+        "CREATE RULE noted AS ON INSERT TO things DO ALSO INSERT INTO notes VALUES (NEW.k)",
+        "CREATE TRIGGER louder BEFORE INSERT ON things FOR EACH ROW EXECUTE FUNCTION louder()",
+    ],
+)
+def test_a_table_that_copy_may_not_write_to_as_insert_does_takes_the_longer_way(
+    database: Database, hindrance: str
+) -> None:
+    role = f"writer_{os.getpid()}"
+    database.run(
+        f"""
+        CREATE TABLE things (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, k text UNIQUE, word text);
+        CREATE TABLE notes (k text);
+        CREATE FUNCTION louder() RETURNS trigger LANGUAGE plpgsql AS
+            $$ BEGIN NEW.word := upper(NEW.word); RETURN NEW; END $$;
+        CREATE ROLE {role} LOGIN;
+        GRANT SELECT, INSERT, UPDATE ON things TO {role};
+        GRANT INSERT ON notes TO {role};
+        GRANT USAGE ON SEQUENCE things_id_seq TO {role};
+        {hindrance.format(role=role)};
+        """
+    )
+    try:
+        with PostgresqlTarget(database.context(user=role)) as target:
+            result = target.write("things", pl.DataFrame({"k": ["a", "b"], "word": ["x", "y"]}), key="k")
+    finally:
+        held = dict(database.rows("SELECT k, id::text FROM things"))
+        database.run(f"DROP TABLE things, notes; DROP FUNCTION louder; DROP OWNED BY {role}; DROP ROLE {role}")
+    assert dict(zip(result.frame["key"], result.frame["target_id"], strict=True)) == held
+    assert outcomes(result) == {"a": "created", "b": "created"}
 
 
 def test_a_known_record_lacks_nothing_that_only_new_ones_need(product: PostgresqlTarget, database: Database) -> None:
@@ -387,7 +446,8 @@ def test_odd_names_and_types(target: PostgresqlTarget, database: Database) -> No
     assert outcomes(result) == {"a": "created", "b": "rejected"}
     assert rejection(result, "b")[0] == "check_violation"
     assert outcomes(target.write('Odd %s "Table', frame.head(1), key="the key")) == {"a": "unchanged"}
-    assert outcomes(target.delete('Odd %s "Table', ["1"])) == {"1": "deleted"}
+    [created] = result.frame.filter(outcome="created")["target_id"]
+    assert outcomes(target.delete('Odd %s "Table', [created])) == {created: "deleted"}
 
 
 def test_what_cannot_be_written_is_told_before_anything_is(product: PostgresqlTarget) -> None:
