@@ -63,6 +63,8 @@ def weigh(
 ) -> Weighed:
     """Compare what is to be written with the target's rows as they were ``before`` this chunk touched them."""
     earlier = known.filter(pl.col("touched_by") != chunk.pk)
+    if not earlier.height:
+        return _all_new(mapped, fresh)
     edited = _edited(session, bench, fresh, earlier, before)
     conflicts, keep, held = NO_CONFLICTS, pl.DataFrame(schema=dict.fromkeys(ON_FIELD, pl.String)), edited.clear()
     if edited.height:
@@ -84,6 +86,13 @@ def weigh(
         conflicts,
         known_before.filter(~known_before.is_in(conflicts["source_id"].implode())),
     )
+
+
+def _all_new(mapped: Mapped, fresh: pl.DataFrame) -> Weighed:
+    """Records that nobody wrote before this chunk: there is nothing that an edit could clash with."""
+    held_back = pl.DataFrame(schema=dict.fromkeys((*OUTCOME_COLUMNS, "count"), pl.String))
+    findings = pl.DataFrame(schema=dict.fromkeys(FINDING_COLUMNS, pl.String))
+    return Weighed(fresh, mapped.content_of(fresh), held_back, findings, NO_CONFLICTS, fresh["source_id"].clear())
 
 
 def without_kept(bench: Bench, known: pl.DataFrame) -> pl.DataFrame:

@@ -28,6 +28,7 @@ from runs.leases import Lease
 from runs.ledger import FINDING_COLUMNS, OUTCOME_COLUMNS, Counts
 from runs.models import Chunk
 
+NO_TEXT = pl.lit(None, pl.String)
 LANDED = (RecordState.LOADED, RecordState.UNCHANGED)
 IN_TARGET = (*LANDED, RecordState.DEFERRED)
 """States in which the target may hold what the hash says; a deferred record does once it has a target id."""
@@ -92,6 +93,7 @@ def bring(session: Session, bench: Bench, lease: Lease, chunk: Chunk, frame: pl.
     refused = matching.adopt(session, bench, matching.adopted(before).join(fresh, on="key", how="semi"))
     written = pl.concat([send(session, bench, _without(bench, weighed.content, refused), again=again), refused])
     same_before = equal_keys(bench, weighed.content, before) if rewritten else _unchanged(written)
+    judged = _judged(fresh, written, deferred, existed=before["key"], same_before=same_before)
     outcomes = pl.concat(
         [
             _refused_by_mapping(refusals),
@@ -105,14 +107,15 @@ def bring(session: Session, bench: Bench, lease: Lease, chunk: Chunk, frame: pl.
             ),
             matches.stopped,
             weighed.held_back,
-            _judged(fresh, written, deferred, existed=before["key"], same_before=same_before),
+            judged,
         ]
     )
     findings = pl.concat(
         [refusals.select(FINDING_COLUMNS), _refused_by_target(fresh, written), weighed.findings, matches.findings]
     )
     # A record repeated on the page is skipped once and landed once; how it landed is where it stands.
-    fates = outcomes.unique(["source_id", "part"], keep="last", maintain_order=True)
+    alone = outcomes.height == judged.height
+    fates = outcomes if alone else outcomes.unique(["source_id", "part"], keep="last", maintain_order=True)
     counts = _count(outcomes, settled, deferred)
     return Landing(fates.select(OUTCOME_COLUMNS), findings, counts, fates, _settled_fates(settled, deferred), weighed)
 
@@ -132,8 +135,9 @@ def _unique_keys(bench: Bench, records: pl.DataFrame) -> tuple[pl.DataFrame, pl.
         .then(pl.lit(f"{name} is blank, so that the record could not be found again."))
         .otherwise(pl.format("Several records of this page have the same {} “{}”.", pl.lit(name), key))
     )
-    clashing = records.filter(~usable)
-    return records.filter(usable), _unsent(clashing, RecordState.REJECTED, code=pl.lit("ambiguous_key"), reason=reason)
+    fits = records.select(usable).to_series()
+    clashing = records.clear() if fits.all() else records.filter(~fits)
+    return records if fits.all() else records.filter(fits), _unsent(clashing, RecordState.REJECTED, code=pl.lit("ambiguous_key"), reason=reason)
 
 
 def _deferred(bench: Bench, mapped: Mapped) -> pl.DataFrame:
@@ -183,6 +187,8 @@ def _split(records: pl.DataFrame, known: pl.DataFrame, deferred: pl.DataFrame) -
     A record that stops or starts waiting is written even where its content is the same: its row must say so.
     """
     held = known.filter(pl.col("target_id").is_not_null() & pl.col("state").is_in(IN_TARGET))
+    if not held.height:
+        return records, records.clear()
     marked = records.join(held.select("source_id", "hash", "state"), on=["source_id", "hash"], how="left")
     waits = pl.col("source_id").is_in(deferred["source_id"].implode())
     settled = marked.select(
@@ -260,7 +266,11 @@ def _judged(
     fresh: pl.DataFrame, written: pl.DataFrame, deferred: pl.DataFrame, *, existed: pl.Series, same_before: pl.Series
 ) -> pl.DataFrame:
     """Outcomes of what was sent. Created means that the key was not there before this chunk first wrote."""
-    sent = fresh.join(written, on="key", how="left", validate="1:1").join(deferred, on="source_id", how="left")
+    if fresh["key"].equals(written["key"]):
+        sent = pl.concat([fresh, written.drop("key")], how="horizontal")
+    else:
+        sent = fresh.join(written, on="key", how="left", validate="1:1")
+    sent = sent.join(deferred, on="source_id", how="left") if deferred.height else sent.with_columns(reason=NO_TEXT)
     refused, waits = pl.col("outcome") == Outcome.REJECTED, pl.col("reason").is_not_null()
     count = (
         pl.when(refused).then(pl.lit("rejected"))
@@ -296,14 +306,13 @@ def _skipped(skipped: pl.DataFrame) -> pl.DataFrame:
 def _unsent(
     records: pl.DataFrame, state: RecordState, *, code: pl.Expr, reason: pl.Expr, count: str = ""
 ) -> pl.DataFrame:
-    nothing = pl.lit(None, pl.String)
     return records.select(
         "source_id",
         "part",
         pl.lit(str(state)).alias("state"),
-        nothing.alias("target_id"),
-        nothing.alias("key"),
-        nothing.alias("hash"),
+        NO_TEXT.alias("target_id"),
+        NO_TEXT.alias("key"),
+        NO_TEXT.alias("hash"),
         code.alias("code"),
         reason.alias("reason"),
         pl.lit(count or str(state)).alias("count"),
