@@ -14,7 +14,6 @@ from connectors.clients.postgresql import Connection, copy_statement, copy_text
 from connectors.clients.postgresql_catalog import Column, Table
 from connectors.clients.postgresql_errors import blames_record, is_lock
 from connectors.clients.postgresql_isolate import LITTLE_PATIENCE
-from connectors.clients.postgresql_read import query_frame
 
 
 def appendable(table: Table, columns: Sequence[Column], key: Column) -> bool:
@@ -60,7 +59,9 @@ def _sequence(table: Table) -> str | None:
 
 
 def _drawn(connection: Connection, sequence: str, count: int) -> pl.Series:
-    query = sql.SQL("SELECT nextval({}::regclass) FROM generate_series(1, {})").format(
+    """So many of the sequence's next values, as texts. They come as one text: a row each would be a message each."""
+    query = sql.SQL("SELECT string_agg(nextval({}::regclass)::text, ',') FROM generate_series(1, {})").format(
         sql.Literal(sequence), sql.Literal(count)
     )
-    return query_frame(connection.cursor(), query, ["id"])["id"]
+    [(drawn,)] = connection.execute(query).fetchall()
+    return pl.Series([drawn], dtype=pl.String).str.split(",").explode()
