@@ -201,9 +201,9 @@ def follow(
 
 def batch_from(answer: Answer, path: Path) -> Batch:
     """The records of an answer at an explicit place; raises ContractChanged where no list of objects is there."""
-    body = answer.json()
+    body = answer.page()
     records = value_at(body, path, default=None)
-    if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
+    if not isinstance(records, list) or not set(map(type, records)) <= {dict}:
         where = ".".join(path) or "the answer"
         raise ContractChanged(
             f"{answer.system} answered {answer.request} without a list of records in “{where}”.", detail=answer.detail

@@ -8,6 +8,8 @@ import html
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
+from functools import partial
+from operator import itemgetter
 from types import NoneType
 from typing import Any, BinaryIO, Final, Literal
 
@@ -29,7 +31,7 @@ def records_to_frame(records: Sequence[Mapping[str, Any]], fields: Sequence[str]
     """
     if not records:
         return empty_frame(fields)
-    return pl.DataFrame([_column(name, [record.get(name) for record in records]) for name in fields])
+    return pl.DataFrame([_column(*column) for column in zip(fields, _columns(records, fields), strict=True)])
 
 
 def empty_frame(fields: Sequence[str]) -> pl.DataFrame:
@@ -97,7 +99,7 @@ def iso_datetime(value: pl.Expr, formats: Sequence[str] = ISO_FORMATS) -> pl.Exp
     """Times that name their zone as UTC: ``2026-11-01T10:00:00Z``, with a fraction only where there is one.
 
     ``formats`` are chrono patterns with ``%#z`` (or ``%z``) for the offset, or a literal ``Z`` for UTC."""
-    return _first_of([_utc(value, pattern) for pattern in formats], value)
+    return value.map_batches(partial(_moments, formats=formats), return_dtype=pl.String)
 
 
 def iso_date(value: pl.Expr, formats: Sequence[str]) -> pl.Expr:
@@ -158,7 +160,17 @@ def address_json(parts: Mapping[str, pl.Expr]) -> pl.Expr:
     )
 
 
-def _column(name: str, values: list[Any]) -> pl.Series:
+def _columns(records: Sequence[Mapping[str, Any]], fields: Sequence[str]) -> list[Sequence[Any]]:
+    """The values of each field."""
+    if len(fields) > 1:
+        try:
+            return list(zip(*map(itemgetter(*fields), records), strict=True))
+        except KeyError:  # some record lacks a field
+            pass
+    return [[record.get(name) for record in records] for name in fields]
+
+
+def _column(name: str, values: Sequence[Any]) -> pl.Series:
     kinds = set(map(type, values)) - {NoneType}
     if kinds <= {str}:
         text = pl.Series(name, values, dtype=pl.String)
@@ -190,6 +202,9 @@ def _nested(value: object) -> float | str:
 
 
 def _plain(text: pl.Series) -> pl.Series:
+    closing = text.str.contains(r"^-?(?:[1-9][0-9]*|0)\.[0-9]*0$")
+    if closing.any():  # what floats of whole numbers look like in JSON
+        text = text.str.strip_chars_end("0").str.strip_chars_end(".").zip_with(closing.fill_null(value=False), text)
     is_odd = text.str.contains(r"[eE+]|\.\d*0$|\.$|^-?\.|^-?0\d|^-0") & text.str.contains(_NUMBER)
     if not is_odd.any():
         return text
@@ -206,6 +221,15 @@ def _plain_text(text: str) -> str:
         return "0"
     plain = f"{number:f}"
     return plain.rstrip("0").rstrip(".") if "." in plain else plain
+
+
+def _moments(texts: pl.Series, formats: Sequence[str]) -> pl.Series:
+    """The first of the formats alone where it reads all of the texts, as it usually does."""
+    value = pl.col(texts.name)
+    usual = texts.to_frame().select(_utc(value, formats[0])).to_series()
+    if usual.null_count() == texts.null_count():
+        return usual
+    return texts.to_frame().select(_first_of([_utc(value, pattern) for pattern in formats], value)).to_series()
 
 
 def _utc(value: pl.Expr, pattern: str) -> pl.Expr:

@@ -137,7 +137,9 @@ def _unique_keys(bench: Bench, records: pl.DataFrame) -> tuple[pl.DataFrame, pl.
     )
     fits = records.select(usable).to_series()
     clashing = records.clear() if fits.all() else records.filter(~fits)
-    return records if fits.all() else records.filter(fits), _unsent(clashing, RecordState.REJECTED, code=pl.lit("ambiguous_key"), reason=reason)
+    return records if fits.all() else records.filter(fits), _unsent(
+        clashing, RecordState.REJECTED, code=pl.lit("ambiguous_key"), reason=reason
+    )
 
 
 def _deferred(bench: Bench, mapped: Mapped) -> pl.DataFrame:

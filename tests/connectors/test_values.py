@@ -13,7 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connectors import values
+from connectors.answers import Answer
 from connectors.errors import ContractChanged
+from connectors.redaction import Redactor
 
 TEXT = st.text(alphabet=st.characters(exclude_categories=["Cs"], exclude_characters="\0\r"), max_size=20)
 NUMBER = (
@@ -75,6 +77,31 @@ def test_json_fractions_beyond_a_float_stay_exact() -> None:
         "9999999999999999.99",
         '{"x":0.1,"y":"9999999999999999.99"}',
     )
+
+
+@given(
+    st.lists(
+        st.from_regex(r"-?(0|[1-9][0-9]{0,19})(\.[0-9]{1,20})?([eE][+-]?[0-9]{1,2})?", fullmatch=True),
+        min_size=1,
+        max_size=6,
+    ),
+    st.text(max_size=20),
+)
+def test_a_page_of_records_is_as_exact_as_any_json(numbers: list[str], word: str) -> None:
+    """Read in the quick way where that keeps every digit, else in the exact one."""
+    rows = ", ".join(f'{{"n": {number}, "in": [{{"x": {number}}}], "t": {json.dumps(word)}}}' for number in numbers)
+    body = f'{{"records": [{rows}]}}'
+    answer = Answer("A system", "GET /x", 200, {}, body.encode(), Redactor())
+    exact = json.loads(body, parse_float=Decimal)["records"]
+    fields = ["n", "in", "t"]
+    assert values.records_to_frame(answer.page()["records"], fields).equals(values.records_to_frame(exact, fields))
+
+
+@pytest.mark.parametrize("body", ['{"a": NaN}', '{"a": [1}', "<html>", "", "\xff"])
+def test_a_page_that_is_no_json_is_told_as_ever(body: str) -> None:
+    answer = Answer("A system", "GET /x", 200, {}, body.encode("latin-1"), Redactor())
+    with pytest.raises(ContractChanged):
+        answer.page()
 
 
 # --- numbers -------------------------------------------------------------------------------------------------
