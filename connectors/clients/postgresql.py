@@ -6,7 +6,7 @@ are, on every server version (CSV does not: before version 18 a line holding onl
 Figures in docs/decisions/0005-postgresql-target.md.
 """
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
 from typing import Any, TypeAlias
@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 import polars as pl
 import psycopg
 from psycopg import sql
+from psycopg.waiting import Ready, Wait
 
 from connectors.clients.postgresql_errors import connect_error
 from connectors.context import Secret
@@ -122,6 +123,23 @@ def copy_frame(cursor: Cursor, table: sql.Composable, frame: pl.DataFrame) -> No
 def copy_statement(table: sql.Composable, columns: Sequence[str]) -> sql.Composed:
     names = sql.SQL(", ").join(map(sql.Identifier, columns))
     return sql.SQL("COPY {} ({}) FROM STDIN").format(table, names)
+
+
+def copied(cursor: Cursor, query: sql.Composable) -> bytes:
+    """The query's rows as the CSV that COPY writes: a NULL is an empty field, an empty text a quoted one.
+
+    Each row is a message. Psycopg's iteration waits for each anew, which takes four times as long as to wait once.
+    """
+    with cursor.copy(sql.SQL("COPY ({}) TO STDOUT (FORMAT csv)").format(query)) as copy:
+        return cursor.connection.wait(_messages(copy))
+
+
+def _messages(copy: psycopg.Copy) -> Generator[Wait, Ready | int, bytes]:
+    """Psycopg's own generator of one message, again and again; it has no public way to read many."""
+    messages = []
+    while message := (yield from copy._read_gen()):
+        messages.append(message)
+    return b"".join(messages)
 
 
 def copy_text(frame: pl.DataFrame) -> bytes:

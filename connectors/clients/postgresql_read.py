@@ -10,7 +10,7 @@ from functools import partial
 import polars as pl
 from psycopg import sql
 
-from connectors.clients.postgresql import Cursor
+from connectors.clients.postgresql import Cursor, copied
 from connectors.clients.postgresql_catalog import Column, Table, field_type
 from connectors.clients.postgresql_lookup import planned_anew
 from connectors.types import FieldType
@@ -20,9 +20,8 @@ _MAX_DIGITS = 38  # of Polars' Decimal
 
 def query_frame(cursor: Cursor, query: sql.Composable, names: Sequence[str]) -> pl.DataFrame:
     """The query's answer with every column as String; null is NULL, and nothing else is."""
-    with cursor.copy(sql.SQL("COPY ({}) TO STDOUT (FORMAT csv)").format(query)) as copy:
-        # Behind a header a first value may begin as it likes: at the start of a text Polars drops a byte order mark.
-        text = b"".join([",".join(names).encode(), b"\n", *copy])
+    # Behind a header a first value may begin as it likes: at the start of a text Polars drops a byte order mark.
+    text = b"".join([",".join(names).encode(), b"\n", copied(cursor, query)])
     return pl.read_csv(text, infer_schema=False)
 
 

@@ -9,6 +9,7 @@ from psycopg import sql
 from psycopg.errors import UniqueViolation
 
 from connectors.clients.postgresql import array_text, copy_frame
+from connectors.clients.postgresql_read import query_frame
 from runs.choices import DUE
 from runs.ledger.shapes import KNOWN_SCHEMA, OUTCOME_COLUMNS, Place, Scope
 
@@ -18,15 +19,14 @@ def known(place: Place, source_ids: pl.Series) -> pl.DataFrame:
 
     ``touched_by`` is the last chunk that did something to the record.
     """
+    query = sql.SQL(
+        """SELECT source_id, part, target_id, key, replace(hash::text, '-', ''), state, chunks[cardinality(chunks)]
+             FROM runs_trackedrecord
+            WHERE project_id = {} AND object_id = {} AND part = {} AND source_id = ANY({}::text[])"""
+    ).format(place.project_id, place.object_id, place.part, array_text(source_ids))
     with connection.cursor() as cursor:
-        cursor.execute(
-            """SELECT source_id, part, target_id, key, replace(hash::text, '-', ''), state,
-                      chunks[cardinality(chunks)]
-                 FROM runs_trackedrecord
-                WHERE project_id = %s AND object_id = %s AND part = %s AND source_id = ANY(%s::text[])""",
-            [place.project_id, place.object_id, place.part, array_text(source_ids)],
-        )
-        return pl.DataFrame(cursor.fetchall(), schema=KNOWN_SCHEMA, orient="row")
+        found = query_frame(cursor.cursor, query, list(KNOWN_SCHEMA))
+    return found.cast({"touched_by": KNOWN_SCHEMA["touched_by"]})
 
 
 def due(place: Place, scope: Scope, *, after_chunk: int) -> pl.DataFrame:
@@ -79,14 +79,14 @@ def id_map(project_id: int, object_ids: Sequence[int], source_ids: pl.Series) ->
 
     Where one entity feeds several objects, the first object's target is what references to it mean.
     """
+    query = sql.SQL(
+        """SELECT DISTINCT ON (source_id) source_id, target_id FROM runs_trackedrecord
+            WHERE project_id = {} AND object_id = ANY({}::bigint[]) AND source_id = ANY({}::text[])
+              AND target_id IS NOT NULL
+            ORDER BY source_id, object_id, part"""
+    ).format(project_id, list(object_ids), array_text(source_ids))
     with connection.cursor() as cursor:
-        cursor.execute(
-            """SELECT DISTINCT ON (source_id) source_id, target_id FROM runs_trackedrecord
-                WHERE project_id = %s AND object_id = ANY(%s) AND source_id = ANY(%s::text[]) AND target_id IS NOT NULL
-                ORDER BY source_id, object_id, part""",
-            [project_id, list(object_ids), array_text(source_ids)],
-        )
-        return pl.DataFrame(cursor.fetchall(), schema={"source_id": pl.String, "target_id": pl.String}, orient="row")
+        return query_frame(cursor.cursor, query, ["source_id", "target_id"])
 
 
 def owners(project_id: int, object_ids: Sequence[int], target_ids: pl.Series) -> pl.DataFrame:
