@@ -154,6 +154,11 @@ class Source(Connector):
         only where ``capabilities.filters`` and ``capabilities.contents``. Raises SettingsInvalid as ``narrow`` does."""
         raise NotImplementedError(f"{self.slug} declares no filters of files")  # a caller's bug, not a state
 
+    def tell_pictures(self) -> None:
+        """From now on rich texts show pictures by picture addresses (``connectors.pictures``), whose places ``content``
+        takes; only where ``capabilities.pictures``."""
+        raise NotImplementedError(f"{self.slug} declares no pictures")  # a caller's bug, not a state
+
     def read_ids(self, entity: str, fields: Sequence[str], ids: Sequence[str]) -> pl.DataFrame:
         """Those of the records that exist, as a source frame; only where ``capabilities.reads_ids``.
 

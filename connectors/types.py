@@ -133,7 +133,8 @@ class Capabilities:
     workers a run has places for where it writes here. ``files`` says
     that it works on files a person uploads, ``filters`` that ``Source.narrow`` is understood,
     ``reads_ids`` that ``Source.read_ids`` is, ``lists_owners`` that ``owners`` is, ``contents`` that
-    ``Source.content`` is, ``makes_keys`` that ``Target.make_key`` is, ``tells_editors`` that
+    ``Source.content`` is, ``pictures`` that ``Source.tell_pictures`` is, and that a target takes and gives rich texts
+    with picture addresses, ``makes_keys`` that ``Target.make_key`` is, ``tells_editors`` that
     ``Target.changed_by_others`` is, ``imagines`` that
     ``Target.imagine`` is. ``bypassed_by`` is the setting in which people name what the system's automation
     asks for before it stands aside (``Target.bypass``); blank where it cannot be asked to. ``alters`` lists what the
@@ -158,6 +159,7 @@ class Capabilities:
     lists_owners: bool = False
     contents: bool = False
     id_map: bool = False
+    pictures: bool = False
     asked_by: Asking = Asking.NONE
     finds: bool = False
     lock_codes: frozenset[str] = frozenset()

@@ -8,6 +8,7 @@ from django.db import transaction
 
 from connectors.base import Connector, Source, Target
 from connectors.errors import SettingsInvalid
+from connectors.registry import target_class
 from connectors.types import ID_MAP, Condition, EntitySchema
 from orgs import services as orgs
 from orgs.models import Customer, Org
@@ -427,12 +428,15 @@ def conditions_of(project: Project, changed: Mapping[str, Selection] | None = No
 
 
 def narrow(project: Project, source: Source, changed: Mapping[str, Selection] | None = None) -> None:
-    """Make the source read only what was chosen, and files only of what was chosen. Raises SettingsInvalid."""
+    """Make the source read only what was chosen, and files only of what was chosen, in a way that the target takes.
+    Raises SettingsInvalid."""
     found = conditions_of(project, changed)
     for entity, conditions in found.items():
         source.narrow(entity, conditions)
     moving = project.project_objects.filter(enabled=True).values_list("source_entity", flat=True)
     records = {entity: found.get(entity, ()) for entity in moving if entity not in files.KINDS}
+    if source.capabilities.pictures and target_class(project.target.platform).capabilities.pictures:
+        source.tell_pictures()
     if source.capabilities.contents and len(records) < len(moving) and any(records.values()):
         source.narrow_files(records)
 

@@ -139,7 +139,7 @@ ENGINE: Mapping[str, Remedy] = {
         again=False,
     ),
     "content_gone": Remedy(
-        "The file was deleted in the source after its record was read, so that there is nothing to bring.",
+        "The file, or a picture of the text, was deleted after its record was read, so that there is nothing to bring.",
         "Nothing, unless it should not have gone: then restore it in the source and start a load.",
     ),
     "content_differs": Remedy(
@@ -160,7 +160,8 @@ ENGINE: Mapping[str, Remedy] = {
         again=False,
     ),
     "image_left": Remedy(
-        "The text shows an image that is kept by the source org; in the target it points back there.",
+        "The text shows an image that is kept by the source org and could not be taken along: the target has no place "
+        "for pictures, or the image was pasted from another record, or is none of the text's own.",
         "Put the image into the target's text by hand before the source org is switched off.",
         again=False,
     ),

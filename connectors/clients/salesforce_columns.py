@@ -11,6 +11,7 @@ from typing import Any, Final
 import orjson
 import polars as pl
 
+from connectors import pictures
 from connectors.contents import same
 from connectors.errors import ContractChanged
 from connectors.types import EntitySchema, FieldInfo, FieldType
@@ -51,10 +52,10 @@ def differing(info: FieldInfo, one: pl.Expr, other: pl.Expr) -> pl.Expr:
 
 def comparable(info: FieldInfo, text: pl.Expr) -> pl.Expr:
     """The field's wire text such that equal values have equal texts: Salesforce orders a multi-select's values
-    as its picklist does, not as they were sent."""
+    as its picklist does, not as they were sent, and keeps pictures of rich texts at places of its own."""
     if info.type is FieldType.MULTIPICKLIST:
         return text.str.split(";").list.sort().list.join(";")
-    return text
+    return pictures.wherever(text) if info.rich else text
 
 
 def json_records(values: pl.DataFrame, sent: pl.DataFrame, schema: EntitySchema) -> list[dict[str, Any]]:

@@ -20,6 +20,7 @@ from connectors.clients import salesforce_ingest as ingest
 from connectors.clients import salesforce_lookup as lookup
 from connectors.clients.salesforce_columns import wire
 from connectors.clients.salesforce_errors import BulkUnsupported
+from connectors.clients.salesforce_pictures import dotted
 from connectors.clients.salesforce_results import REFUSAL, sent_mark
 from connectors.clients.salesforce_sending import ANSWERS, Operation, Sending, no_answers
 from connectors.clients.salesforce_session import SalesforceSession
@@ -52,9 +53,27 @@ class KeylessWriting(Writing):
         if operation is not Operation.INSERT:
             return Writing.carried(self, rows, operation, number)
         sent = rows.select(pl.col(sent_mark(name)).alias(name) for name in self.names)
-        sending = Sending(self.sobject, operation, "", rows["key"], rows.select(self.names), sent)
+        values = dotted(rows.select(self.names), self.sobject.schema)
+        sending = Sending(self.sobject, operation, "", rows["key"], values, sent)
         answers = _insert(self.session, sending, self.known) if rows.height else no_answers()
-        return answers.select(pl.col("ref").alias("key"), pl.col("target_id").alias("target_id·told"), *REFUSAL)
+        told = answers.select(pl.col("ref").alias("key"), pl.col("target_id").alias("target_id·told"), *REFUSAL)
+        return self._with_pictures(rows, told, number)
+
+    def _with_pictures(self, rows: pl.DataFrame, told: pl.DataFrame, number: int) -> pl.DataFrame:
+        """The answers about new records, once those with pictures in their texts, for which a job's file has no room,
+        have got them by an update."""
+        embedding = self.embedding
+        made = told.filter(pl.col("target_id·told").is_not_null()).select("key", pl.col("target_id·told").alias("id"))
+        showing = rows.filter(embedding.showing(rows, self.names)).join(made, on="key", maintain_order="left")
+        if not showing.height:
+            return told
+        rich = embedding.fields(self.names)
+        showing = showing.with_columns(
+            pl.col("id").alias("target_id"),
+            *(pl.lit(value=False).alias(sent_mark(name)) for name in self.names if name not in rich),
+        ).drop("id")
+        later = Writing.carried(self, showing, Operation.UPDATE, number)
+        return pl.concat([told.join(showing, on="key", how="anti"), later])
 
     def key_members(self, rows: pl.DataFrame) -> list[dict[str, Any]]:
         return [{} for _ in range(rows.height)]

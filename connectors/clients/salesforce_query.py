@@ -16,6 +16,7 @@ from urllib.parse import quote
 import polars as pl
 
 from connectors.answers import Answer
+from connectors.clients import salesforce_pictures
 from connectors.clients import salesforce_soql as soql
 from connectors.clients.salesforce_errors import BulkUnsupported, PlaceDropped
 from connectors.clients.salesforce_parts import Part, Parts, Place
@@ -283,6 +284,8 @@ class SalesforceQuery:
         moments = [name for name, kind in kinds.items() if kind is FieldType.DATETIME]
         numbers = [name for name, kind in kinds.items() if kind in _NUMBERS]
         frame = frame.with_columns(iso_datetime(pl.col(moments)), plain_number(pl.col(numbers)))
+        if self._session.tells_pictures:
+            frame = salesforce_pictures.told(self._session, self._schema, frame)
         if self._blob is not None and self._blob.field in self._fields:
             frame = frame.with_columns(_reference(self._entity, self._blob).alias(self._blob.field))
         return frame.select(self._fields)

@@ -14,6 +14,7 @@ import polars as pl
 
 from connectors.answers import Answer
 from connectors.clients.salesforce_columns import json_records
+from connectors.clients.salesforce_pictures import dotted
 from connectors.clients.salesforce_results import REFUSAL, landed, rejected, sent_mark
 from connectors.clients.salesforce_schema import SObject
 from connectors.clients.salesforce_sending import stop_for
@@ -70,6 +71,7 @@ def _requests(writing: Writing, rows: pl.DataFrame) -> list[Mapping[str, Any]]:
     names = list(writing.names)
     named = writing.key_members(rows)
     sent = rows.select(pl.col(sent_mark(name)).alias(name) for name in names)
+    rows = dotted(rows, schema)  # pictures are not what is tried out
     members = json_records(rows.select(names), sent, schema) if names else [{}] * rows.height
     root, options = writing.session.path("sobjects", entity), writing.session.options
     create = {"method": "POST", "url": root, "httpHeaders": options.headers(entity, is_new=True)}

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
@@ -21,6 +22,7 @@ from connectors.auth import (
 from connectors.clients.salesforce_errors import DIALECT
 from connectors.clients.salesforce_options import options_of
 from connectors.clients.salesforce_pace import Pace
+from connectors.contents import Reference
 from connectors.context import Context, Secret
 from connectors.errors import NotFound, SettingsInvalid
 from connectors.http import Auth, HttpClient
@@ -77,6 +79,10 @@ class SalesforceSession:
         self.version = _version(context.text("api_version", API_VERSION))
         self.options = options_of(context)
         self.pace = Pace()
+        self.tells_pictures = False
+        """Whether rich texts are read with picture addresses."""
+        self.pictures: dict[str, Reference] = {}
+        """What is known of pictures, by Salesforce's reference to them."""
         self._endpoint: TokenEndpoint | None = None
         base_url, auth = self._login(context)
         self._auth = auth
@@ -103,6 +109,11 @@ class SalesforceSession:
         identity = self.http.get(self.path("")).object().get("identity")
         organisation, _, user = str(identity or "").partition("/id/")[2].partition("/")
         return organisation, user
+
+    @cached_property
+    def organisation(self) -> str:
+        """The id of the organisation, of 15 characters."""
+        return self.connected()[0][:15]
 
     def access_token(self) -> tuple[str, Secret]:
         """The org's own address and a session there, for services that are not REST; asked for anew where the last

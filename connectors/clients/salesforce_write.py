@@ -17,6 +17,7 @@ from connectors.clients import salesforce_ingest as ingest
 from connectors.clients import salesforce_lookup as lookup
 from connectors.clients.salesforce_carrier import AGAIN_CODES, WAITS, carry, pause
 from connectors.clients.salesforce_columns import differing, json_records, wire
+from connectors.clients.salesforce_embedding import Embedding
 from connectors.clients.salesforce_options import AUDIT_FIELDS
 from connectors.clients.salesforce_refusals import REFUSALS, Class
 from connectors.clients.salesforce_results import (
@@ -97,6 +98,10 @@ class Writing:
     def inserts(self) -> bool:
         """Whether new records are inserted with their unique key, not upserted by it."""
         return self.audited
+
+    @property
+    def embedding(self) -> Embedding:
+        return Embedding(self.session, self.sobject, self.session.context.contents)
 
     def held(self, keys: pl.Series) -> pl.DataFrame:
         """``target_id``, ``key`` and the fields, in the wire notation, of what the org holds under the keys."""
@@ -180,7 +185,20 @@ class Writing:
         return self.carried(rows, operation, number)
 
     def carried(self, rows: pl.DataFrame, operation: Operation, number: int) -> pl.DataFrame:
-        """Answers by ``key``."""
+        """Answers by ``key``. Records that show pictures are sent few together, the pictures inside their texts."""
+        embedding = self.embedding
+        showing = embedding.showing(rows, self.names)
+        if not showing.any():
+            return self._carried_plain(rows, operation, number)
+        answers = [self._carried_plain(rows.filter(~showing), operation, number)]
+        for part, refused in embedding.embedded(rows.filter(showing), self.names):
+            answers.append(self._carried_plain(part, operation, number))
+            for key, why in refused.items():
+                told = pl.DataFrame([(key, None, *why)], schema=answers[0].schema, orient="row")
+                answers.append(told)
+        return pl.concat(answers)
+
+    def _carried_plain(self, rows: pl.DataFrame, operation: Operation, number: int) -> pl.DataFrame:
         by_key = operation.by_key
         ref = "key" if by_key else "target_id"
         sending = Sending(

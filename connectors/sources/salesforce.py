@@ -18,6 +18,7 @@ from connectors.clients import (
     salesforce_file_pages,
     salesforce_inventory,
     salesforce_owners,
+    salesforce_pictures,
     salesforce_schema,
     salesforce_selection,
     salesforce_soql,
@@ -62,6 +63,7 @@ class SalesforceSource(SalesforceWays, Source):
         reads_ids=True,
         lists_owners=True,
         contents=True,
+        pictures=True,
         page_size=PAGE_SIZE,
         bulk_above=BULK_ABOVE,
         concurrency=5,
@@ -167,7 +169,13 @@ class SalesforceSource(SalesforceWays, Source):
         found = pl.concat([page.frame for page in query.rest_pages(None)])
         return salesforce_file_pages.weighed_bodies(_Contents(self), entity, found)
 
+    def tell_pictures(self) -> None:
+        self._session.tells_pictures = True
+
     def content(self, at: str, into: BinaryIO) -> None:
+        if salesforce_pictures.PLACE.fullmatch(at):
+            salesforce_pictures.OwnPictures(self._session).read(at, into)
+            return
         if not _BLOB.fullmatch(at):
             raise ContractChanged(f"“{at[:60]}” is no place where Salesforce keeps contents of a file.")
         self._session.http.download(self._session.path("sobjects", *at.split("/")), into)

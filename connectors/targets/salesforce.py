@@ -62,6 +62,7 @@ class SalesforceTarget(SalesforceWays, Target):
         locks_parents=True,
         lists_owners=True,
         id_map=True,
+        pictures=True,
         page_size=PAGE_SIZE,
         concurrency=5,
         # Saves lock the parents of what they write; and two of a developer org's five stay free for its people.
@@ -74,6 +75,7 @@ class SalesforceTarget(SalesforceWays, Target):
     def __init__(self, context: Context) -> None:
         super().__init__(context)
         self._session = SalesforceSession(context)
+        self._session.tells_pictures = True
         self._described: dict[str, SObject] = {}
 
     @property

@@ -194,7 +194,7 @@ def _target_field(  # noqa: PLR0911 - one return per kind of rule
         job.report(info.name, "The target computes this field itself; no rule can fill it.")
         return None
     try:
-        converted = conversion(info)
+        converted = conversion(info, of_rich=_takes_rich(job, first, rule.rule))
     except RuleInvalid as error:
         job.report(info.name, error.message)
         return None
@@ -215,6 +215,16 @@ def _target_field(  # noqa: PLR0911 - one return per kind of rule
     if isinstance(rule.rule, Constant) and rule.rule.value:
         _check_constant(job, found)
     return found
+
+
+def _takes_rich(job: _Job, first: _First | None, rule: Rule) -> bool:
+    """Whether the rule takes over a rich text of the source."""
+    if not isinstance(rule, Field):
+        return False
+    if first is not None:
+        begun = {each.target: each.rule for each in job.mapping.to_universal}
+        return _takes_rich(job, None, begun[rule.name]) if rule.name in begun else False
+    return rule.name in job.source.names and job.source.field(rule.name).rich
 
 
 def _composed_field(job: _Job, rule: Composed, info: FieldInfo) -> TargetField | None:

@@ -16,6 +16,7 @@ from typing import TypeAlias
 
 import polars as pl
 
+from connectors import pictures
 from connectors.types import FieldInfo, FieldType
 from projects.mapping import json_text
 from projects.mapping.problems import RuleInvalid
@@ -45,6 +46,8 @@ _NUL_IN_JSON = r"(?:^|[^\\])(?:\\\\)*\\u0000"
 
 _ORG_IMAGE = r"/servlet/(?:rtaImage|servlet\.ImageServer)"
 """Where Salesforce keeps the images of rich texts."""
+_ANY_IMAGE = rf"{_ORG_IMAGE}|{pictures.ADDRESS}"
+"""Pictures that travel become pictures in a rich text only."""
 
 _NUL_MESSAGE = "“{}” contains a NUL character, which no database stores. Remove it at the source."
 _CUT_MESSAGE = "“{}” was cut to the microsecond, which is all the target keeps."
@@ -87,11 +90,14 @@ class Conversion:
 Maker: TypeAlias = Callable[[FieldInfo], Conversion]
 
 
-def conversion(info: FieldInfo) -> Conversion:
-    """How text becomes a value of the target field; raises RuleInvalid for a type no text becomes."""
+def conversion(info: FieldInfo, *, of_rich: bool = False) -> Conversion:
+    """How text becomes a value of the target field; raises RuleInvalid for a type no text becomes. ``of_rich`` says
+    that the text is a rich one, whatever the target takes it for."""
     maker = _MAKERS.get(info.type)
     if maker is None:
         raise RuleInvalid(f"Fields of type {info.type.value} are not filled by a mapping.")
+    if info.type is FieldType.TEXT and (of_rich or info.rich):
+        return _text(info, _image_left(_ORG_IMAGE if info.rich else _ANY_IMAGE))
     return maker(info)
 
 
@@ -109,12 +115,11 @@ def _lost(text: pl.Expr, value: pl.Expr) -> pl.Expr:
 # --- Text -------------------------------------------------------------------------------------------
 
 
-def _text(info: FieldInfo) -> Conversion:
+def _text(info: FieldInfo, *more: Callable[[pl.Expr], Fault]) -> Conversion:
     faults: list[Callable[[pl.Expr], Fault]] = [_nul]
     if info.length is not None:
         faults.append(_too_long(info.length))
-    if info.rich:
-        faults.append(_image_left)
+    faults += more
     if info.restricted and info.choices and info.type in {FieldType.PICKLIST, FieldType.MULTIPICKLIST}:
         faults.append(_not_a_choice(info))
     return Conversion(
@@ -130,9 +135,9 @@ def _nul(text: pl.Expr) -> Fault:
     return Fault("nul_character", text.str.contains("\x00", literal=True), _NUL_MESSAGE)
 
 
-def _image_left(text: pl.Expr) -> Fault:
+def _image_left(pattern: str) -> Callable[[pl.Expr], Fault]:
     message = "“{}” shows an image that is kept by the source org and points back there."
-    return Fault("image_left", text.str.contains(_ORG_IMAGE), message, Severity.NOTE)
+    return lambda text: Fault("image_left", text.str.contains(pattern), message, Severity.NOTE)
 
 
 def _too_long(length: int) -> Callable[[pl.Expr], Fault]:

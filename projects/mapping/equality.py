@@ -6,6 +6,7 @@ from enum import StrEnum
 
 import polars as pl
 
+from connectors import pictures
 from connectors.contents import fingerprint
 from connectors.types import Alteration, FieldInfo, FieldType
 
@@ -112,7 +113,8 @@ def canonical(rows: pl.DataFrame, rules: Mapping[str, Sequence[EqualityRule]]) -
 
 
 def canonical_html(texts: pl.Series) -> pl.Series:
-    """Rich texts in one spelling: entities resolved, attributes sorted, runs of blanks as one; null stays null.
+    """Rich texts in one spelling: entities resolved, attributes sorted, runs of blanks as one, pictures
+    wherever they are kept; null stays null.
 
     Works on distinct values. Comments and blank texts between tags do not count.
     """
@@ -126,6 +128,7 @@ def _canonical_html(text: str) -> str:
     from lxml import etree  # noqa: PLC0415
     from lxml import html as lxml_html  # noqa: PLC0415
 
+    text = pictures.wherever_in(text)
     try:
         root = lxml_html.fragment_fromstring(text, create_parent="div")
     except (etree.ParserError, ValueError):

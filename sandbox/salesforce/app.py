@@ -127,6 +127,7 @@ def _data_routes(services: Services) -> list[BaseRoute]:
         ("POST", "/sobjects/{name}/{id}", sobject_writes.create_by_key),
         ("PATCH", "/sobjects/{name}/{id}", sobject_writes.update),
         ("DELETE", "/sobjects/{name}/{id}", sobject_writes.delete),
+        ("GET", "/sobjects/{name}/{id}/richTextImageFields/{field}/{reference}", files.picture),
         ("GET", "/sobjects/{name}/{key}/{value:path}", files.by_key),
         ("PATCH", "/sobjects/{name}/{key}/{value:path}", sobject_writes.upsert),
         ("DELETE", "/sobjects/{name}/{key}/{value:path}", sobject_writes.delete_by_key),

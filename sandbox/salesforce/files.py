@@ -21,6 +21,7 @@ from sandbox.salesforce import ids, records, rest, sobject_writes
 from sandbox.salesforce.bodies import json_object, request_error, writable
 from sandbox.salesforce.errors import ApiError, not_found
 from sandbox.salesforce.incoming import from_records
+from sandbox.salesforce.pictures import Pictures, media_type
 from sandbox.salesforce.rest import Call, Services, as_json
 from sandbox.salesforce.schema import SObject
 
@@ -72,6 +73,18 @@ def by_key(services: Services, call: Call) -> Response:
     if found is None:
         raise not_found()
     return Response(found[0], media_type="application/octet-stream")
+
+
+def picture(services: Services, call: Call) -> Response:
+    """``GET /sobjects/X/<id>/richTextImageFields/<field>/<reference>``."""
+    given = call.request.path_params
+    subject, field = rest.subject_named(services, call), str(given["field"])
+    with services.store.write() as connection:
+        kept = Pictures(connection, services.org.first, services.org.org_id)
+        found = kept.body(subject, ids.normalised(str(given["id"])), field, str(given["reference"]))
+    if found is None:
+        raise not_found()
+    return Response(found, media_type=media_type(found))
 
 
 def _version_of(

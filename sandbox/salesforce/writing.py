@@ -15,6 +15,7 @@ from sandbox.salesforce.convert import ID, converted, normalised
 from sandbox.salesforce.errors import ApiError, RowError
 from sandbox.salesforce.formula import NEW, OLD
 from sandbox.salesforce.org import Org
+from sandbox.salesforce.pictures import Pictures
 from sandbox.salesforce.records import AUDIT_FIELDS
 from sandbox.salesforce.rows import Asked, Given, Incoming, Outcome, Rows
 from sandbox.salesforce.schema import Field, Schema, SObject
@@ -109,6 +110,7 @@ class _Saving:
         self.key = key
         self.asked = asked
         self.holder = holder
+        self.pictures = Pictures(connection, writer.org.first, writer.org.org_id)
         self.rows = Rows(incoming.size, incoming.errors)
         self.columns = list(incoming.columns)
         self.ids = self.empty()
@@ -220,6 +222,7 @@ class _Saving:
         else:
             values = self.own(column)
         name = column.field.name
+        values = self.pictures.taken_out(self.subject, column.field, values)
         earlier = self.given.get(name)
         if earlier is not None:
             values = values.zip_with(column.given, self.values[name])
@@ -490,6 +493,9 @@ class _Saving:
         fresh = self.new & self.rows.good
         known = ~self.new & self.rows.good
         user = self.writer.user_id
+        for name, values in self.final.items():
+            if field := self.subject.field(name):
+                self.final[name] = self.pictures.owned(field, values, self.ids)
         if fresh.any():
             frame = pl.DataFrame({**self.final, "Id": self.ids}).filter(fresh)
             insert_rows(self.writer.store, self.subject, frame, user)

@@ -12,9 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connectors.types import FieldInfo, FieldType
+from projects.mapping.compiler import compile_mapping
 from projects.mapping.conversion import conversion
 from projects.mapping.problems import RuleInvalid
-from tests.projects.mappings import converted, field
+from projects.mapping.specification import Field
+from tests.projects.mappings import KEY, converted, field, frame, mapping, schema
 
 T = FieldType
 GONE = "—"
@@ -225,3 +227,30 @@ def test_a_type_that_no_text_becomes_is_refused() -> None:
         conversion(field(T.BINARY))
     with pytest.raises(RuleInvalid, match="7 decimals among 5"):
         conversion(field(T.DECIMAL, precision=5, scale=7))
+
+
+# --- Pictures of rich texts --------------------------------------------------------------------------------
+
+LEFT = '<img src="https://acme.file.force.com/servlet/rtaImage?eid=001&amp;refid=0EM">'
+CARRIED = f'<img src="picture:{"a" * 32}.12@00DAA0000000001/Account/001AA0000000001/Story__c/0EMAA0000000001">'
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "noted"),
+    [
+        (True, True, [LEFT]),  # what could be carried becomes a picture of the target
+        (True, False, [LEFT, CARRIED]),  # a plain text shows none
+        (False, True, [LEFT]),
+        (False, False, []),
+    ],
+)
+def test_a_picture_that_stays_behind_is_told(source: bool, target: bool, noted: list[str]) -> None:
+    values = [LEFT, CARRIED, "<p>none</p>"]
+    made = compile_mapping(
+        mapping({"story": Field("Story")}),
+        schema("Thing", "Id", FieldInfo("Story", rich=source)),
+        schema("things", KEY, FieldInfo("story", rich=target, length=32_000)),
+    ).apply(frame(Story=values), {})
+    assert made.rows["story"].to_list() == values
+    assert [values[int(number)] for number in made.findings["source_id"]] == noted
+    assert set(made.findings["rule"]) <= {"image_left"}
