@@ -146,6 +146,11 @@ ENGINE: Mapping[str, Remedy] = {
         "The bytes of the file that arrived are not those announced: the connection, or somebody, changed them.",
         "Try again. If it recurs, download the file from the source by hand and compare it.",
     ),
+    "no_bulk_file": Remedy(
+        "The object has no external id, so that its records are created by bulk jobs only, and a text of this one does "
+        "not fit into a bulk file.",
+        "Shorten the text in the source, or have an external id created for the object; then try again.",
+    ),
     "earlier_version_missing": Remedy(
         "An earlier version of the same file was refused, and a version put in its place would change their order.",
         "Settle what refused the earlier version; then try again: both come, in their order.",

@@ -26,6 +26,7 @@ from runs.crash_points import CrashPoint
 from runs.dry_runs import start_dry_run
 from runs.engine import coordinator
 from runs.engine.coordinator import Progress
+from runs.engine.work import next_work
 from runs.models import Chunk, Run, RunEvent, TrackedRecord
 from runs.services import start_run
 from sandbox.salesforce.running import Running
@@ -290,7 +291,7 @@ def test_it_stays_on_for_what_a_cancelled_run_had_begun_and_is_off_after_that(re
     time_passes()
     services.cancel_run(run)
     while coordinator.settle(run.pk):
-        assert coordinator.next_work(run.pk), "what was begun is held by one more worker, which is never heard of again"
+        assert next_work(run.pk), "what was begun is held by one more worker, which is never heard of again"
     assert Run.objects.get(pk=run.pk).state == RunState.CANCELLING
     assert assigned(ready.target) == 1
     assert not bypass.any_left(), "somebody may still write"
