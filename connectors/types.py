@@ -390,7 +390,7 @@ class OwnerKind(StrEnum):
 class Owner:
     """Somebody who may own records of a system. ``handles`` are names that are likely the same in another system
     (log-in, federation id, e-mail; a queue's developer name), by place and the most telling first; ``connected`` marks
-    the user we are."""
+    the user we are. ``owns`` are the entities whose records alone they may own; None where that is not told."""
 
     id: str
     kind: OwnerKind
@@ -398,6 +398,7 @@ class Owner:
     handles: tuple[str, ...] = ()
     active: bool = True
     connected: bool = False
+    owns: frozenset[str] | None = None
 
 
 class Outcome(StrEnum):

@@ -4,8 +4,9 @@ Kept as two value maps of the project, so that they can be edited, exported and 
 owners, who must be active, and ``USERS`` for look-ups to users, who need not be.
 """
 
+import itertools
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from connectors.types import EntitySchema, FieldInfo, Owner, OwnerKind
@@ -69,11 +70,13 @@ def refreshed(stored: Entries, suggested: Entries, found: Entries) -> dict[str, 
 @dataclass(frozen=True, slots=True)
 class Standing:
     """How the map of owners stands: counts of people of the source, the names of those without a counterpart and of
-    those mapped to somebody who is not active or not there, and who gets their records or whether they are refused."""
+    those mapped to somebody who is not active or not there, and who gets their records or whether they are refused.
+    ``unserved`` are queue and entity, where a queue does not serve an entity whose records it would own."""
 
     mapped: int = 0
     unmapped: tuple[str, ...] = ()
     inactive: tuple[str, ...] = ()
+    unserved: tuple[tuple[str, str], ...] = ()
     fallback: str = ""
     refuses: bool = False
 
@@ -92,11 +95,24 @@ class Standing:
                 f"{_named(self.inactive)} would be owned by somebody who is not active in the target: "
                 "correct the value map “owners”, or their records are refused."
             )
+        for queue, entities in itertools.groupby(sorted(self.unserved), key=lambda pair: pair[0]):
+            named = ", ".join(entity for _, entity in entities)
+            parts.append(
+                f"The queue {queue} of the target does not serve {named}: add it to the queue there, or correct the "
+                "value map “owners”, or records that it would own are refused."
+            )
         return " ".join(parts)
 
+    @property
+    def worth_telling(self) -> bool:
+        return bool(self.unmapped or self.inactive or self.unserved)
 
-def standing(entries: Entries, source: Iterable[Owner], target: Iterable[Owner]) -> Standing:
-    """Among those who are active in the source, or a queue."""
+
+def standing(
+    entries: Entries, source: Iterable[Owner], target: Iterable[Owner], entities: Collection[str] = ()
+) -> Standing:
+    """Among those who are active in the source, or a queue. ``entities`` are those of the target whose records get
+    owners by this map."""
     there = {each.id: each for each in target}
     people = [each for each in source if each.active]
     mapped = [(each, entries.get(each.id)) for each in people]
@@ -105,6 +121,14 @@ def standing(entries: Entries, source: Iterable[Owner], target: Iterable[Owner])
         sum(1 for _, other in mapped if other),
         tuple(each.name for each, other in mapped if not other),
         tuple(each.name for each, other in mapped if other and not (other in there and there[other].active)),
+        tuple(
+            sorted(
+                (queue.name, entity)
+                for queue in {there[other] for _, other in mapped if other in there}
+                for entity in entities
+                if queue.owns is not None and entity not in queue.owns
+            )
+        ),
         fallback.name if fallback else "",
         entries.get(ANY_OTHER) == REFUSED,
     )

@@ -153,7 +153,8 @@ def owners_standing(sides: Sides) -> Standing | None:
     entries = services.value_maps(sides.project).get(owners.OWNERS)
     if entries is None or not services.maps_people(sides.source, sides.target):
         return None
-    return owners.standing(entries, sides.source.owners(), sides.target.owners())
+    entities = services.owned_entities(sides.project)
+    return owners.standing(entries, sides.source.owners(), sides.target.owners(), entities)
 
 
 # --- Records --------------------------------------------------------------------------------------------------

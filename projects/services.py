@@ -197,9 +197,15 @@ def refresh_people(project: Project, source: Source, target: Target) -> tuple[st
             value_map.entries, value_map.suggested = now, fresh
             value_map.save(update_fields=["entries", "suggested"])
             if value_map.name == owners.OWNERS:
-                standing = owners.standing(now, here, there)
-                told += [standing.sentence] if standing.unmapped or standing.inactive else []
+                standing = owners.standing(now, here, there, owned_entities(project))
+                told += [standing.sentence] if standing.worth_telling else []
     return tuple(told)
+
+
+def owned_entities(project: Project) -> tuple[str, ...]:
+    """The target's entities whose records get an owner by the project's map of owners."""
+    owned = project.project_objects.filter(enabled=True, fields__rule__name=owners.OWNERS, fields__rule__rule="mapped")
+    return tuple(sorted(set(owned.values_list("target_entity", flat=True))))
 
 
 def choose_like(

@@ -143,6 +143,11 @@ REFUSALS: Final[Mapping[str, Refusal]] = {
     # Owners.
     "INACTIVE_OWNER_OR_USER": Refusal(Class.OWNERSHIP, "Its owner is an inactive user.", _OWNER),
     "INVALID_OWNER": Refusal(Class.OWNERSHIP, "Its owner cannot own records of this object.", _OWNER),
+    "INVALID_OPERATION": Refusal(
+        Class.OWNERSHIP,
+        "The org does not allow it, most often because the queue that is to own the record does not serve its object.",
+        _OWNER,
+    ),
     "OP_WITH_INVALID_USER_TYPE_EXCEPTION": Refusal(
         Class.OWNERSHIP, "Its owner's kind of user cannot own it.", _OWNER
     ),

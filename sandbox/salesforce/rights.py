@@ -22,7 +22,7 @@ READ: Final = frozenset({"read"})
 SETUP: Final = frozenset(
     {
         "CustomPermission", "Group", "Organization", "PermissionSet", "PermissionSetAssignment", "Profile",
-        "RecordType", "SetupEntityAccess", "User", "UserRole",
+        "QueueSobject", "RecordType", "SetupEntityAccess", "User", "UserRole",
     }
 )  # fmt: skip
 _OBJECT_RIGHTS: Final = {"allowRead": "read", "allowCreate": "create", "allowEdit": "edit", "allowDelete": "delete"}

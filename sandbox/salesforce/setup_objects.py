@@ -125,6 +125,17 @@ def group() -> SObject:
     return _setup_object("Group", "Group", "Group", "00G", columns)
 
 
+def queue_sobject() -> SObject:
+    """Of which objects a queue may own records."""
+    columns = (
+        f.record_id("Queue Sobject ID"),
+        f.required(f.reference("QueueId", "Queue ID", "Group", relationship="Queue")),
+        f.picklist("SobjectType", "SObject Type Name"),
+        *f.audit(),
+    )
+    return _setup_object("QueueSobject", "Queue Sobject", "Queue Sobject", "03g", columns)
+
+
 def record_type() -> SObject:
     columns = (
         f.record_id("Record Type ID"),

@@ -25,6 +25,7 @@ _SETUP = (
     setup.profile,
     setup.user_role,
     setup.group,
+    setup.queue_sobject,
     setup.record_type,
     setup.permission_set,
     setup.permission_set_assignment,

@@ -23,6 +23,8 @@ from sandbox.salesforce.store import Store
 from sandbox.salesforce.storing import ROW_ID, insert_rows, update_rows
 
 CHUNK = 200  # the platform works in chunks of so many; only within one is a key refused for coming twice
+GROUP = "00G"
+"""What the ids of groups, queues among them, begin with."""
 _LOCKED_PARENTS = frozenset((("Contact", "AccountId"), ("Opportunity", "AccountId"), ("Case", "AccountId")))
 NOTHING_ASKED = Asked()
 _READ_ONLY = (
@@ -398,6 +400,15 @@ class _Saving:
             "operation performed with inactive user [", owners, f"] as owner of {self.subject.label.lower()}"
         )
         self.rows.fail(inactive, "INACTIVE_OWNER_OR_USER", message)
+        queued = owners.str.starts_with(GROUP).fill_null(value=False) & self.given["OwnerId"] & changed
+        if queued.any():
+            strange = queued & ~owners.is_in(self._serving()).fill_null(value=False)
+            self.rows.fail(strange, "INVALID_OPERATION", "Queue not associated with this SObject type")
+
+    def _serving(self) -> list[str]:
+        """The queues that may own records of the object."""
+        sql = 'SELECT "QueueId" FROM "QueueSobject" WHERE "SobjectType" = ? COLLATE NOCASE AND "IsDeleted" = 0'
+        return [queue for (queue,) in self.connection.execute(sql, (self.subject.name,))]
 
     def check_rules(self) -> None:
         if not self.rules():

@@ -100,6 +100,7 @@ def cases(size: int, **values: str) -> pl.DataFrame:
 @SIZES
 def test_assignment_rules_run_only_where_asked_and_only_on_new_records(org: Running, size: int) -> None:
     [queue] = org.control.upsert("Group", [{"Name": "Queue", "DeveloperName": f"Queue_{size}", "Type": "Queue"}])
+    org.control.upsert("QueueSobject", [{"QueueId": queue, "SobjectType": "Case"}])
     org.control.set_assignment("Case", {"id": CASE_RULE, "owner": queue})
     with SalesforceTarget(wishing(org)) as target:
         target.write("Case", cases(size), key=CASE_KEY)

@@ -13,7 +13,14 @@ from tests.fakes import reference
 
 
 def user(key: str, name: str, login: str, federation: str = "", email: str = "", **rest: bool) -> Owner:
-    return Owner(key, OwnerKind.USER, name, (login, federation, email), **rest)
+    return Owner(
+        key,
+        OwnerKind.USER,
+        name,
+        (login, federation, email),
+        active=rest.get("active", True),
+        connected=rest.get("connected", False),
+    )
 
 
 ME = user("me", "Migration", "migration@acme.com", connected=True)
@@ -141,3 +148,16 @@ def test_whoever_has_no_counterpart_is_refused_where_the_policy_says_so() -> Non
     assert (refused.rule, refused.severity) == ("no_counterpart", "error")
     hit = frame.select(refused.when.fill_null(value=False).alias("h"))["h"].to_list()
     assert hit == [False, True, True, False, False]
+
+
+def test_a_queue_that_does_not_serve_an_object_is_told() -> None:
+    pay = Owner("q1", OwnerKind.QUEUE, "Pay", ("Pay",))
+    there = [
+        Owner("q2", OwnerKind.QUEUE, "Lohn", ("Pay",), owns=frozenset({"Case"})),
+        Owner("q3", OwnerKind.QUEUE, "Unasked", ("Other",)),
+    ]
+    found = owners.standing({"q1": "q2", "q4": "q3"}, [pay, replace(pay, id="q4")], there, ["Case", "Rule__c", "Lead"])
+    assert found.unserved == (("Lohn", "Lead"), ("Lohn", "Rule__c"))
+    assert found.worth_telling
+    assert "The queue Lohn of the target does not serve Lead, Rule__c: add it to the queue there" in found.sentence
+    assert not owners.standing({"q1": "q2"}, [pay], there, ["Case"]).worth_telling
