@@ -7,10 +7,12 @@ import pytest
 
 from connectors.clients.salesforce_options import KEEP_CREATION
 from connectors.clients.salesforce_query import BULK_ABOVE
+from connectors.types import Condition, Operator
 from migration_factory.rehearsal import erase, make_org, salesforce_reach
 from orgs import services as orgs
 from orgs.models import Customer, Role
 from projects import services as projects
+from projects.selections import Mode, Selection
 from runs import drivers, reports, services
 from runs.choices import RunState
 from runs.models import Finding, Run
@@ -124,3 +126,41 @@ def test_activities_travel_with_parents_long_texts_archive_and_authors(settings:
     assert both["Story__c"] == long
     assert set(there) == {"of both", "archived", "plain 0", "plain 1999"}
     assert {row["CreatedDate"][:19] for row in there.values()} == {made[:19]}
+
+
+def test_tasks_of_chosen_accounts_move_and_no_others(settings: Any) -> None:
+    settings.MF_ALLOWED_NETWORKS = ("127.0.0.0/8",)
+    with running_simulators(Contents(), Contents()) as (source, target):
+        add_key(target, "Account", "Contact", "Task")
+        firm, mill = source.control.upsert("Account", [{"Name": "Harbour"}, {"Name": "Mill"}])
+        [mate] = source.control.upsert("Contact", [{"LastName": "Berg", "AccountId": mill}])
+        source.control.upsert(
+            "Task",
+            [
+                {"Subject": "harbour", "WhatId": firm},
+                {"Subject": "mill", "WhatId": mill, "WhoId": mate},
+                {"Subject": "nobody's"},
+            ],
+        )
+        customer = Customer.objects.create(name="Chosen", slug="chosen")
+        from_org = make_org(customer, "Source", Role.SOURCE, salesforce_reach(source.ready))
+        to_org = make_org(customer, "Target", Role.TARGET, salesforce_reach(target.ready))
+        project = projects.create_project(customer, "Move", source=from_org, target=to_org)
+        with orgs.open_source(from_org) as reader, orgs.open_target(to_org) as writer:
+            chosen = projects.choose_like(project, reader, writer, ["Account", "Contact", "Task"])
+            of = {each.source_entity: each for each in chosen}
+            mills = Selection(Mode.FILTER, (Condition("Name", Operator.BEGINS, ("Mi",)),))
+            projects.select_records(of["Account"], mills, reader)
+            for entity, through in (("Contact", "AccountId"), ("Task", "WhatId")):
+                children = Selection(Mode.CHILDREN, through=through, parent="Account")
+                projects.select_records(of[entity], children, reader)
+        run = services.start_run(project)
+        drivers.drive_here(run.pk)
+        run = Run.objects.get(pk=run.pk)
+        there = {
+            entity: [row[name] for row in rows(target, f"SELECT {name} FROM {entity}")]
+            for entity, name in (("Account", "Name"), ("Contact", "LastName"), ("Task", "Subject"))
+        }
+        erase(customer)
+    assert run.state == RunState.COMPLETED, run.reason
+    assert there == {"Account": ["Mill"], "Contact": ["Berg"], "Task": ["mill"]}

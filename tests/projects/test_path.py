@@ -196,6 +196,20 @@ def test_records_are_chosen_by_filter_ids_and_parents(operator: Client, world: W
     assert rule.selection == {"mode": "filter", "conditions": [["Name", "blank", []]]}
 
 
+def test_a_reference_to_several_objects_offers_each_that_moves(
+    operator: Client, world: World, project: Project
+) -> None:
+    memos = schema("Memo", "Name", reference("About", "Rule", "Point"))
+    world.add(memos)
+    world.target_schemas["Memo"] = schema("Memo", *memos.fields, KEY)
+    operator.post(at("path_records", project.pk), {"entity": ["Rule", "Memo"]})
+    text(operator, at("path_records", project.pk))
+    memo = project.project_objects.get(source_entity="Memo")
+    page = text(operator, at("path_select", project.pk, memo.pk))
+    assert 'value="About|Rule"' in page
+    assert 'value="About|Point"' not in page
+
+
 # --- Review ---------------------------------------------------------------------------------------------------
 def test_the_review_counts_judges_samples_and_starts(operator: Client, world: World, project: Project) -> None:
     operator.post(at("path_records", project.pk), {"entity": ["Rule", "Point"]})
