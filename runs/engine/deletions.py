@@ -199,7 +199,8 @@ def follow(session: Session, lease: Lease) -> None:
 
 
 def delete_again(session: Session, lease: Lease) -> None:
-    """Delete what other records still pointed at, now that those are gone; what is refused again is a conflict."""
+    """Delete what other records still pointed at, now that those are gone; whenever something went, what is left is
+    tried once more."""
     chunk = Chunk.objects.get(pk=lease.id)
     bench = session.bench(chunk.step_id)
     staged = payload.unpack(chunk.payload, purpose=payload.PAYLOAD)
@@ -207,12 +208,17 @@ def delete_again(session: Session, lease: Lease) -> None:
     waiting = known.filter((pl.col("state") == RecordState.CONFLICT) & (pl.col("touched_by") == chunk.pk))
     codes = _codes(bench, waiting["source_id"])
     waiting = waiting.filter(pl.col("source_id").is_in(codes.implode()))
-    told = _delete(session, bench, waiting, last_try=True)
+    told = _delete(session, bench, waiting)
     earlier = {field.name: getattr(chunk, field.name) for field in fields(Counts)} | {"deferred": 0}
     added = _counts(told, told.height)
     total = Counts(**{name: count + getattr(added, name) for name, count in earlier.items()})
     reached(CrashPoint.DELETIONS_SENT_AGAIN)
-    ledger.undone(lease, bench.place, told.select(UNDONE_COLUMNS), NO_FINDINGS, total, relinked=waiting["source_id"])
+    with transaction.atomic():
+        ledger.undone(
+            lease, bench.place, told.select(UNDONE_COLUMNS), NO_FINDINGS, total, relinked=waiting["source_id"]
+        )
+        if (told["state"] == RecordState.DELETED).any():
+            ledger.relink_again(session.run.pk)
 
 
 def prove(session: Session, lease: Lease) -> None:
@@ -311,7 +317,7 @@ def _mirror(
             _told(absent, RecordState.GONE, "gone_from_source", ABSENT, count="unchanged", gone=True),
             _told(spared, RecordState.GONE, "gone_from_source", KEPT, count="unchanged"),
             _told(asked, RecordState.CONFLICT, "edited", EDITED, count="conflicts"),
-            _delete(session, bench, going, before=before, last_try=False),
+            _delete(session, bench, going, before=before),
         ]
     )
     return told, pl.concat([_about(asked, ConflictState.OPEN, ""), _about(kept, ConflictState.APPLIED, "target")])
@@ -337,11 +343,11 @@ def _about(asked: pl.DataFrame, state: ConflictState, decision: str) -> pl.DataF
 
 
 def _delete(
-    session: Session, bench: Bench, records: pl.DataFrame, *, last_try: bool, before: pl.DataFrame | None = None
+    session: Session, bench: Bench, records: pl.DataFrame, *, before: pl.DataFrame | None = None
 ) -> pl.DataFrame:
     """Delete, after letting go of references among records of this object: parents may go before children.
 
-    What the target refuses waits until everything else is gone; after that it is a conflict.
+    What the target refuses waits until everything else is gone; in the end it is counted as a conflict (``finish``).
     """
     if not records.height:
         return _told(records, RecordState.DELETED, "deleted_with_source", DELETED, count="deleted", gone=True)
@@ -360,7 +366,7 @@ def _delete(
                 RecordState.CONFLICT,
                 "not_deleted",
                 pl.col("message").fill_null("The target gave no answer to the deletion."),
-                count="conflicts" if last_try else "deferred",
+                count="deferred",
             ),
         ]
     )

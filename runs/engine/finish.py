@@ -3,7 +3,7 @@
 from django.db import transaction
 from django.db.models import Sum
 
-from runs import leases, transitions
+from runs import leases, ledger, transitions
 from runs.choices import ChunkState, EventLevel, RecordState, RunKind, RunState, StepTask
 from runs.crash_points import CrashPoint, reached
 from runs.engine.reconcile import Extras, extras
@@ -28,6 +28,7 @@ def finish(session: Session, lease: Lease) -> None:
     with transaction.atomic():
         leases.settle(lease, "reason = reason", [])
         reached(CrashPoint.FINISH_IN_TRANSACTION)
+        ledger.give_up_waiting(session.run.pk)
         for step in steps:
             step.extra = found[step.pk].count
         Step.objects.bulk_update(steps, ["extra"])

@@ -157,7 +157,7 @@ def undo(session: Session, lease: Lease) -> None:
     taken = past.adopted.join(judged.to_restore, on="key", how="semi")
     # An earlier try may have let go of them already, and a write under their keys would make new ones.
     matching.adopt(session, past.bench, taken)
-    restored = _restore(session, past, judged.to_restore, now, last_try=False)
+    restored = _restore(session, past, judged.to_restore, now)
     back = restored.filter(pl.col("state") == RecordState.ROLLED_BACK).select("source_id")
     matching.release(
         session, past.bench, taken.join(judged.to_restore.join(back, on="source_id"), on="key", how="semi")
@@ -171,7 +171,8 @@ def undo(session: Session, lease: Lease) -> None:
 
 def undo_again(session: Session, lease: Lease) -> None:
     """Delete what other records still pointed at, now that those are gone or unlinked; create again what was
-    refused for lack of another record."""
+    refused for lack of another record. What waits still is tried again whenever something came or went: records of
+    one object may hang on one another in a chain. What waits in the end is a conflict (``finish``)."""
     chunk = Chunk.objects.get(pk=lease.id)
     place = session.bench(chunk.step_id).place
     records = payload.unpack(chunk.payload, purpose=payload.PAYLOAD)
@@ -181,15 +182,18 @@ def undo_again(session: Session, lease: Lease) -> None:
     images, now = past.images, _now(session, past, lease, chunk, records)
     outcomes = pl.concat(
         [
-            _deleted(session, past.bench, waiting.join(images, on="key", how="anti"), last_try=True),
-            _restore(session, past, waiting.join(images, on="key", how="semi"), now, last_try=True),
+            _deleted(session, past.bench, waiting.join(images, on="key", how="anti")),
+            _restore(session, past, waiting.join(images, on="key", how="semi"), now),
         ]
     )
     counted = {field.name: getattr(chunk, field.name) for field in fields(Counts)} | {"deferred": 0}
     added = _count(outcomes)
     total = Counts(**{name: count + getattr(added, name) for name, count in counted.items()})
     reached(CrashPoint.DELETED_AGAIN)
-    ledger.undone(lease, place, outcomes, NO_FINDINGS, total, relinked=waiting["source_id"])
+    with transaction.atomic():
+        ledger.undone(lease, place, outcomes, NO_FINDINGS, total, relinked=waiting["source_id"])
+        if (outcomes["state"] == RecordState.ROLLED_BACK).any():
+            ledger.relink_again(session.run.pk)
 
 
 def prove(session: Session, lease: Lease) -> None:
@@ -341,12 +345,11 @@ def _delete(session: Session, bench: Bench, records: pl.DataFrame, now: pl.DataF
         cut = linked.select(pl.col("key").alias(key), *(pl.lit(None, pl.String).alias(name) for name in links))
         session.target.write(bench.entity, cut, key=key)
         reached(CrashPoint.UNDO_CUT)
-    return _deleted(session, bench, records, last_try=False)
+    return _deleted(session, bench, records)
 
 
-def _deleted(session: Session, bench: Bench, records: pl.DataFrame, *, last_try: bool) -> pl.DataFrame:
-    """What the target refuses to delete waits until everything else is gone; after that it is a conflict, which
-    people settle, and not a record that is due to be loaded."""
+def _deleted(session: Session, bench: Bench, records: pl.DataFrame) -> pl.DataFrame:
+    """What the target refuses to delete waits until everything else is gone."""
     if not records.height:
         return _outcome(records, RecordState.ROLLED_BACK, code="", reason=pl.lit(""), count="deleted")
     answers = session.target.delete(bench.entity, records["target_id"].to_list()).frame
@@ -359,21 +362,19 @@ def _deleted(session: Session, bench: Bench, records: pl.DataFrame, *, last_try:
             _outcome(done, RecordState.ROLLED_BACK, code="", reason=pl.lit(""), count="deleted", gone=True),
             _outcome(
                 kept,
-                RecordState.CONFLICT if last_try else RecordState.DEFERRED,
+                RecordState.DEFERRED,
                 code="still_referenced",
                 reason=pl.col("message"),
-                count="conflicts" if last_try else "deferred",
+                count="deferred",
             ),
         ]
     )
 
 
-def _restore(
-    session: Session, past: Earlier, records: pl.DataFrame, now: pl.DataFrame, *, last_try: bool
-) -> pl.DataFrame:
+def _restore(session: Session, past: Earlier, records: pl.DataFrame, now: pl.DataFrame) -> pl.DataFrame:
     """Give changed records their earlier values, and create again those we deleted; what is so already is not sent.
 
-    A record that is refused when it is to be created again may lack another one: it gets a second try.
+    A record that is refused when it is to be created again may lack another one: it waits for it.
     """
     images = past.images.join(records, on="key", how="semi")
     if not images.height:
@@ -382,11 +383,9 @@ def _restore(
     referring = renewed(session, past.bench, records, images)
     lacking = records.join(referring.filter("lacks"), on="key", how="semi")
     if lacking.height:
-        state = RecordState.CONFLICT if last_try else RecordState.DEFERRED
-        count = "conflicts" if last_try else "deferred"
-        held = _outcome(lacking, state, code="not_restored", reason=pl.lit(NO_PARENT), count=count)
-        rest = records.join(lacking, on="key", how="anti")
-        return pl.concat([held, _restore(session, past, rest, now, last_try=last_try)])
+        reason = pl.lit(NO_PARENT)
+        held = _outcome(lacking, RecordState.DEFERRED, code="not_restored", reason=reason, count="deferred")
+        return pl.concat([held, _restore(session, past, records.join(lacking, on="key", how="anti"), now)])
     images = referring.drop("lacks")
     found = compare(images, now, fields=past.fields, rules=past.rules)
     same = pl.concat([found.mismatches["key"], found.missing])
@@ -397,7 +396,7 @@ def _restore(
     kept, done = told.filter(refused), told.filter(~refused.fill_null(value=False))
     again = done.filter(~pl.col("key").is_in(now["key"].implode()))
     changed = done.filter(pl.col("key").is_in(now["key"].implode()))
-    waits = kept.filter(~pl.col("key").is_in(now["key"].implode())) if not last_try else kept.clear()
+    waits = kept.filter(~pl.col("key").is_in(now["key"].implode()))
     stuck = kept.join(waits, on="key", how="anti")
     state = RecordState.ROLLED_BACK
     return pl.concat(

@@ -67,7 +67,7 @@ from runs.ledger.tracked import (
     tracked_among,
     untracked,
 )
-from runs.ledger.undoing import undone
+from runs.ledger.undoing import give_up_waiting, undone
 from runs.ledger.waivers import unwaive, waive
 from runs.ledger.watermarks import FEED_SKEW, deletions_since, watermark, watermarks
 
@@ -105,6 +105,7 @@ __all__ = [
     "forget_contents",
     "forget_insertion",
     "forget_keys",
+    "give_up_waiting",
     "id_map",
     "intend",
     "keep",

@@ -60,3 +60,22 @@ def undone(
         )
         settle_insertions(place, outcomes["source_id"].to_list())
         replace_findings(place, chunk.id, Finding.Phase.LOAD, findings, of=relinked)
+
+
+def give_up_waiting(run_id: int) -> None:
+    """What waited in vain to be taken back or deleted is a conflict, which people settle, and not a record that is due
+    to be loaded. In the caller's transaction."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """UPDATE runs_chunk c SET conflicts = c.conflicts + c.deferred, deferred = 0
+                 FROM runs_step s JOIN runs_run r ON r.id = s.run_id
+                WHERE s.id = c.step_id AND s.run_id = %s AND c.deferred > 0
+                  AND (r.kind = 'rollback' OR s.task = 'delete')""",
+            [run_id],
+        )
+        cursor.execute(
+            """UPDATE runs_trackedrecord t SET state = 'conflict' FROM runs_run r
+                WHERE r.id = %s AND r.kind = 'rollback' AND t.project_id = r.project_id AND t.run_id = r.id
+                  AND t.state = 'deferred'""",
+            [run_id],
+        )

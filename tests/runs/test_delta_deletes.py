@@ -313,6 +313,36 @@ def test_a_rollback_gives_back_what_was_deleted(moving: World, project: Project)
     assert deletions(drive(services.start_delta(project))) == {"deleted": 4}
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_chain_is_given_back_however_long_and_whichever_end_comes_first(
+    moving: World, project: Project, order: int
+) -> None:
+    """Each can only be created again once the one it hangs on is there: over chunks, and within one."""
+    names = [f"A{n}" for n in range(6)][::order]
+    parents = dict(zip(names, [*names[1:], None], strict=True))
+    for row in moving.records["Account"]:
+        row["ParentId"] = parents[str(row["Id"])]
+    drive(services.start_run(project))
+    before = chain(moving)
+    assert len(before) == 5
+    remove(moving, "Account", *(f"A{n}" for n in range(6)))
+    remove(moving, "Contact", "C1")
+    undone = drive(services.start_delta(project))
+    if services.stopped_deletions(undone).exists():
+        services.allow_deletions(undone, user=factories.user())
+        undone = drive(undone)
+    assert (deletions(undone), moving.rows["account"]) == ({"deleted": 7}, {})
+    run = drive(services.start_rollback(undone))
+    assert run.state == RunState.COMPLETED, run.reason
+    assert chain(moving) == before
+
+
+def chain(world: World) -> dict[str, str]:
+    """Account → the one it hangs on, in the target."""
+    ids = {row["target_id"]: key for key, row in world.rows["account"].items()}
+    return {key: ids[str(row["parentid"])] for key, row in world.rows["account"].items() if row["parentid"]}
+
+
 def test_who_decided_to_keep_an_edited_record_is_not_asked_again(moving: World, project: Project) -> None:
     drive(services.start_run(project))
     moving.rows["account"]["A4"]["name"] = "Edited by hand"
