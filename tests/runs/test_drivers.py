@@ -1,5 +1,6 @@
 """Places at runs: who is called to them, who takes them, for how long, and who shares with whom."""
 
+import gc
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -9,6 +10,7 @@ import pytest
 from django.db import connection, transaction
 from django.test import override_settings
 from django_q.models import OrmQ
+from django_q.signals import post_spawn
 
 from projects.models import Project
 from runs import drivers, services
@@ -289,3 +291,11 @@ def test_a_hand_that_left_its_place_is_free_for_the_next_run(world: World, monke
     second = busy_run(places=1)
     assert drivers.fill_places("here", hands=1) == 1
     assert place(second).owner == "here"
+
+
+def test_a_new_worker_keeps_what_it_has_loaded_out_of_the_collectors_way() -> None:
+    gc.unfreeze()
+    post_spawn.send(sender="django_q", proc_name="a worker")
+    frozen = gc.get_freeze_count()
+    gc.unfreeze()
+    assert frozen > 10_000
