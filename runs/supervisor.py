@@ -6,6 +6,7 @@ empty places at runs with its workers, sends canaries and kills the whole cluste
 Nothing is lost by that: see ``runs.leases``.
 """
 
+import faulthandler
 import logging
 import os
 import signal
@@ -39,6 +40,9 @@ LONGEST_START_PATIENCE = 8
 longer than any of them may would start one after the other and never work."""
 TAKE_OVER_SECONDS = 5.0
 """A supervisor that has not given a sign of life for so long is dead: it gives one every tick."""
+STUCK_SECONDS = 300.0
+"""A tick asks our own database a few short questions. One that takes so long waits for an answer, or a lock, that
+never comes."""
 SETTLED_SECONDS = 10.0
 """A cluster that lived for so long did start well; one that ended before is started again ever later."""
 LONGEST_BACKOFF = 30.0
@@ -232,15 +236,23 @@ class Supervisor:
             self._database_gone(error)
 
 
-def supervise(cluster: Cluster, *, grace: float, frozen_after: float = FROZEN_SECONDS) -> None:
-    """Run until SIGTERM or SIGINT. Raises HostTaken where a supervisor of that name is at work."""
+def supervise(
+    cluster: Cluster, *, grace: float, frozen_after: float = FROZEN_SECONDS, stuck_after: float = STUCK_SECONDS
+) -> None:
+    """Run until SIGTERM or SIGINT. Raises HostTaken where a supervisor of that name is at work.
+
+    Who watches is watched, too: a tick that takes ``stuck_after`` seconds ends this process at once, with the places
+    in the code where it stood in its log. Whoever keeps it running starts it again, and it takes its host back.
+    """
     asked = _stop_requests()
     supervisor = Supervisor(cluster, frozen_after=frozen_after)
     try:
         while not asked:
+            faulthandler.dump_traceback_later(stuck_after, exit=True)
             supervisor.tick()
             time.sleep(TICK_SECONDS)
     finally:
+        faulthandler.cancel_dump_traceback_later()
         supervisor.leave(grace=grace, asked=asked)
 
 

@@ -42,7 +42,8 @@ class Host:
             "MF_LEASE_SECONDS": str(LEASE_SECONDS),
             "MF_TIME_BOX_SECONDS": str(TIME_BOX_SECONDS),
         }
-        command = [str(settings.BASE_DIR / "manage.py"), "run_workers", "--frozen-after", "12", "--grace", "15"]
+        command = [str(settings.BASE_DIR / "manage.py"), "run_workers"]
+        command += ["--frozen-after", "12", "--grace", "15", "--stuck-after", "30"]
         with self.log.open("ab") as output:
             self.process = subprocess.Popen(
                 [sys.executable, *command],

@@ -6,8 +6,9 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
-from django.db import OperationalError
+from django.db import OperationalError, connection
 from django.db.models import F
 from django.db.models.functions import Now
 from django_q.models import OrmQ
@@ -319,6 +320,24 @@ def test_one_supervisor_per_name(host: Host, tmp_path: Path) -> None:
     until(answers(host))
     assert len(first) == 7
     assert "killed 6 processes that an earlier supervisor left" in host.log.read_text()
+
+
+@pytest.mark.processes
+def test_a_supervisor_that_waits_for_ever_ends_says_where_and_takes_its_host_back(host: Host) -> None:
+    """Somebody holds its row and never lets go; a connection on which no answer comes any more looks the same to it."""
+    host.options = ("--stuck-after", "5")
+    up(host)
+    first = pids(host)
+    assert host.process is not None
+    with psycopg.connect(worker_host.dsn(connection.settings_dict["NAME"])) as somebody:
+        somebody.execute("SELECT FROM runs_workerhost WHERE name = %s FOR UPDATE", [host.name])
+        assert host.process.wait(60) == 1
+    said = host.log.read_text()
+    assert "Timeout (0:00:05)!" in said
+    assert "in beat" in said
+    host.restart()
+    until(lambda: not first & pids(host))
+    until(answers(host))
 
 
 @pytest.mark.processes

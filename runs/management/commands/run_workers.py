@@ -6,7 +6,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from runs.cluster import Cluster
-from runs.supervisor import FROZEN_SECONDS, HostTaken, supervise
+from runs.supervisor import FROZEN_SECONDS, STUCK_SECONDS, HostTaken, supervise
 
 
 class Command(BaseCommand):
@@ -24,10 +24,21 @@ class Command(BaseCommand):
             default=FROZEN_SECONDS,
             help="seconds of silence after which workers are replaced",
         )
+        parser.add_argument(
+            "--stuck-after",
+            type=float,
+            default=STUCK_SECONDS,
+            help="seconds without an answer of our database after which this process ends, to be started again",
+        )
 
     def handle(self, *_: Any, **options: Any) -> None:
         cluster = Cluster(settings.WORKER_HOST, options["workers"])
         try:
-            supervise(cluster, grace=options["grace"], frozen_after=options["frozen_after"])
+            supervise(
+                cluster,
+                grace=options["grace"],
+                frozen_after=options["frozen_after"],
+                stuck_after=options["stuck_after"],
+            )
         except HostTaken as taken:
             raise CommandError(str(taken)) from taken
