@@ -70,6 +70,9 @@ class Rehearsing(Target):
     def find(self, entity: str, match: pl.DataFrame, *, key: str) -> pl.DataFrame:
         return self._target.find(entity, match, key=key)
 
+    def settle(self, entity: str, keys: Sequence[str], *, key: str) -> None:
+        """Nothing: finding out may close a job that an earlier run began, and a dry run writes nothing."""
+
     def came_along(self, entity: str, target_ids: Sequence[str]) -> frozenset[str]:
         return self._target.came_along(entity, target_ids)
 
