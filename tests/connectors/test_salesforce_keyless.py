@@ -18,7 +18,7 @@ from sandbox.salesforce.running import Running
 from tests.connectors.payroll_org import QUIET, RULE, context_of, emptied, payroll_org, records_of
 from tests.connectors.tampering import Tampering, asked
 
-FEW, MANY = 30, 260
+FEW, HALF_WAY, MANY = 30, 100, 260
 FIELDS = ["Name", "Status__c"]
 CALLS = {
     "create": ("POST", "/jobs/ingest$"), "upload": ("PUT", "/batches$"), "close": ("PATCH", "/jobs/ingest/"),
@@ -272,7 +272,7 @@ def test_a_job_that_was_never_closed_may_be_gone(org: Running, ids: Mortal) -> N
 def test_a_job_that_fails_half_way_is_gone_on_with(org: Running, ids: Mortal) -> None:
     """What was created stays, the rest is sent again."""
     frame = alike(MANY)
-    org.control.change_settings(bulk_batch=100, bulk_hold=1)
+    org.control.change_settings(bulk_batch=HALF_WAY, bulk_hold=1)
     ids.deadly = "after close"
     with pytest.raises(KilledError):
         write(org, ids, frame)
@@ -280,8 +280,9 @@ def test_a_job_that_fails_half_way_is_gone_on_with(org: Running, ids: Mortal) ->
     with SalesforceTarget(context(org, ids)) as target:
         path = target._session.path("jobs", "ingest", begun.job)
         target._session.http.send("PATCH", path, json={"state": "UploadComplete"})
+    assert any(len(records_of(org, RULE, "Id")) == HALF_WAY for _ in range(1_000)), "the first batch was never written"
     org.control.fail_job(begun.job, "InternalServerError : something broke")
-    assert 0 <= len(records_of(org, RULE, "Id")) < MANY
+    assert len(records_of(org, RULE, "Id")) == HALF_WAY
     org.control.change_settings(bulk_hold=-1)
     write_until_done(org, ids, frame)
     assert_exact(org, ids, frame)
