@@ -6,8 +6,10 @@ overtaken, meets the row, or the record that came of it.
 
 from collections.abc import Mapping, Sequence
 
+import polars as pl
 from django.db import connection, transaction
 
+from connectors.clients.postgresql import array_text
 from connectors.context import Begun
 from connectors.errors import Unavailable
 from runs import leases
@@ -157,17 +159,24 @@ def forget_insertion(holder: Lease | None, project_id: int, job: str) -> int:
 _UNANSWERED = "DELETE FROM runs_insertion WHERE project_id = %s AND job = %s AND target_id IS NULL"
 
 
-def settle_insertions(place: Place, source_ids: Sequence[str]) -> None:
-    """Drop what the id map has by now of these records, in the transaction that writes it there."""
+def settle_insertions(place: Place, source_ids: pl.Series) -> None:
+    """Drop what the id map has by now of these records, in the transaction that writes it there.
+
+    Most projects have none, and every chunk comes by: what was begun for its records was committed before, so that
+    one look tells.
+    """
     with connection.cursor() as cursor:
+        cursor.execute("SELECT EXISTS (SELECT FROM runs_insertion WHERE project_id = %s)", [place.project_id])
+        if not cursor.fetchone()[0]:
+            return
         cursor.execute(
             """DELETE FROM runs_insertion i
-                WHERE i.project_id = %(project)s AND i.key = ANY(%(ids)s) AND i.target_id IS NOT NULL
+                WHERE i.project_id = %(project)s AND i.key = ANY(%(ids)s::text[]) AND i.target_id IS NOT NULL
                   AND i.entity = (SELECT target_entity FROM projects_projectobject WHERE id = %(object)s)
                   AND EXISTS (SELECT FROM runs_trackedrecord t
                                WHERE t.project_id = %(project)s AND t.object_id = %(object)s AND t.source_id = i.key
                                  AND t.target_id = i.target_id)""",
-            {"project": place.project_id, "object": place.object_id, "ids": list(source_ids)},
+            {"project": place.project_id, "object": place.object_id, "ids": array_text(source_ids)},
         )
 
 

@@ -35,7 +35,7 @@ def record(
         settle_loaded(chunk, counts, unsent, relinked=relinked)
         reached(CrashPoint.RECORD_IN_TRANSACTION)
         track(place, chunk.id, outcomes)
-        settle_insertions(place, outcomes["source_id"].to_list())
+        settle_insertions(place, outcomes["source_id"])
         replace_findings(place, chunk.id, Finding.Phase.LOAD, findings, of=relinked)
 
 

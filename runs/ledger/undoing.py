@@ -58,7 +58,7 @@ def undone(
                   AND known.source_id = u.source_id AND known.part = u.part""",
             {"run": place.run_id, "chunk": chunk.id, "project": place.project_id, "object": place.object_id},
         )
-        settle_insertions(place, outcomes["source_id"].to_list())
+        settle_insertions(place, outcomes["source_id"])
         replace_findings(place, chunk.id, Finding.Phase.LOAD, findings, of=relinked)
 
 
