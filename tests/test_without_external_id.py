@@ -30,7 +30,7 @@ from runs.ledger import Scope
 from runs.models import Insertion, Run, RunEvent, TrackedRecord
 from sandbox.salesforce.running import Running, running_simulator
 from tests.connectors.payroll_org import records_of
-from tests.faults.mortal import Life, live
+from tests.faults.mortal import Life, let_leases_end, live
 from tests.runs.screens import signed_in, text
 
 pytestmark = [pytest.mark.processes, pytest.mark.django_db(transaction=True)]
@@ -237,15 +237,6 @@ AROUND = [CrashPoint.LOAD_INTENDED, CrashPoint.LOAD_SENT, CrashPoint.RECORD_IN_T
 def life(run: Run, crash: str = "", overtaken: str = "") -> int | None:
     place = {name: connection.settings_dict[name] for name in ("NAME", "USER", "HOST", "PORT", "PASSWORD")}
     return live(Life(place, run.pk, crash, overtaken=overtaken))
-
-
-def let_leases_end() -> None:
-    with connection.cursor() as cursor:
-        for table in ("runs_run", "runs_step", "runs_chunk", "runs_driver"):
-            cursor.execute(
-                f"UPDATE {table} SET lease_until = clock_timestamp() - interval '1 s' WHERE lease_until IS NOT NULL"
-            )
-        cursor.execute("UPDATE runs_driver SET called_at = NULL")
 
 
 def test_whoever_dies_in_a_load_leaves_it_exact(move: Move) -> None:

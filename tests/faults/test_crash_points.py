@@ -23,7 +23,7 @@ from runs.crash_points import CrashPoint
 from runs.engine.work import Task
 from runs.ledger import Scope
 from runs.models import Chunk, Run
-from tests.faults.mortal import Life, live
+from tests.faults.mortal import Life, let_leases_end, live
 from tests.runs import checker, worker_host
 from tests.runs.worker_host import Bed
 
@@ -63,16 +63,6 @@ def points_of(step: str) -> list[CrashPoint]:
 def driven(run: Run, crash: str = "") -> int | None:
     place = {name: connection.settings_dict[name] for name in ("NAME", "USER", "HOST", "PORT", "PASSWORD")}
     return live(Life(place, run.pk, crash, PAGE))
-
-
-def let_leases_end() -> None:
-    """The time that a dead worker's work waits for another passes here at once."""
-    with connection.cursor() as cursor:
-        for table in ("runs_run", "runs_step", "runs_chunk", "runs_driver"):
-            cursor.execute(
-                f"UPDATE {table} SET lease_until = clock_timestamp() - interval '1 s' WHERE lease_until IS NOT NULL"
-            )
-        cursor.execute("UPDATE runs_driver SET called_at = NULL")
 
 
 def died_and_finished(run: Run, point: CrashPoint, number: int) -> None:

@@ -10,8 +10,7 @@ from connectors.clients.workbook import tables
 from runs import services
 from runs.choices import ChunkState, RunState
 from runs.models import Chunk, Run, RunEvent, TrackedRecord
-from tests.faults.mortal import Life, live
-from tests.faults.test_crash_points import let_leases_end
+from tests.faults.mortal import Life, let_leases_end, live
 from tests.runs import checker, worker_host
 from tests.runs.worker_host import Bed
 
