@@ -14,7 +14,7 @@ from django.db import connection
 
 from migration_factory import embedded
 from migration_factory.embedded.account import binary
-from migration_factory.torment import checker, companies, configuration
+from migration_factory.torment import checker
 from migration_factory.torment.changes import Changes
 from migration_factory.torment.checker import Held
 from migration_factory.torment.expectation import OF_NO_ACCOUNT, Counts, Expectation, State
@@ -49,6 +49,8 @@ class Order:
     records: int
     calm: float = 1.0
     """The mean time between two faults, in seconds."""
+    data: Path | None = None
+    """The folder of a data set."""
 
 
 @dataclass
@@ -93,9 +95,9 @@ def hold(order: Order, *, tell: Callable[[str], None]) -> Report:
     """Hold the campaign to its end or to the first broken promise; ``tell`` hears of each fault and run.
 
     Raises TormentRefused and errors of the set-up."""
-    report = Report(order.source, order.target, order.seed, order.minutes)
+    report = Report(order.data.resolve().name if order.data else order.source, order.target, order.seed, order.minutes)
     started = time.monotonic()
-    with laid_out(order.source, order.target, seed=order.seed) as ground:
+    with laid_out(order.source, order.target, seed=order.seed, data=order.data) as ground:
         campaign = Campaign(order, ground, report, tell)
         try:
             campaign.hold()
@@ -115,18 +117,13 @@ class Campaign:
         self.report = report
         self.minutes = order.minutes
         self.chance = random.Random(f"{order.seed} rounds")  # noqa: S311 - repeatable, no secret
-        self.rows: Rows = {name: {} for name in ground.entities}
-        makes: Sequence[str] = list(ground.entities)
-        if ground.rows:
-            self.rows, makes = ground.rows, configuration.MAKES
-        else:
-            self._put(companies.generated(self.chance, order.records))
-        self.changes = Changes(
-            ground.entities, makes, self.chance, {name: len(of_it) + 1_000 for name, of_it in self.rows.items()}
-        )
+        self.rows: Rows = ground.laid.rows
+        self._put(ground.laid.begun(self.chance, self.rows, order.records))
+        numbers = {name: len(of_it) + 1_000 for name, of_it in self.rows.items()}
+        self.changes = Changes(ground.entities, ground.laid.makes, self.chance, numbers)
         self.known = Expectation(ground.entities, {name: {} for name in ground.entities}, ground.source.stamps)
         self.project: Project = ground.make_project()
-        self.host = Host("torment", ground.url, ground.ledger, ground.log)
+        self.host = Host("torment", ground.url, ground.ledger, ground.log, ground.laid.chunk)
         storm = random.Random(f"{order.seed} storm")  # noqa: S311 - repeatable, no secret
         self.storm = Storm(ground, self.host, order.faults, storm, order.calm, tell)
 

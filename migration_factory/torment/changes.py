@@ -46,7 +46,7 @@ class Changes:
         """Records that the target refuses: some that it has already, and new ones that others refer to."""
         now = {entity: dict(of_it) for entity, of_it in rows.items()}
         for name, entity in self.entities.items():
-            if not entity.refusing:
+            if not (entity.refusing or entity.spoils):
                 continue
             for key in self._some(known.plain(name), 60):
                 now[name][key] = entity.spoilt(self.chance, now[name][key])
@@ -92,7 +92,7 @@ class Changes:
         return clinging
 
     def without(self, rows: Rows, doomed: Mapping[str, Collection[str]]) -> dict[str, dict[str, Row]]:
-        """The source without them; what referred to one refers to nothing, or to another."""
+        """The source without them; what referred to one refers to nothing, or to another, as it must."""
         all_doomed = {name: set(keys) for name, keys in doomed.items()}
         now = {
             name: {key: row for key, row in of_it.items() if key not in all_doomed.get(name, ())}
@@ -104,7 +104,11 @@ class Changes:
                 left = sorted(now[field.parent]) if lost else []
                 for key, row in now[name].items():
                     if row[field.name] in lost:
-                        now[name][key] = {**row, field.name: self.chance.choice((None, self.chance.choice(left)))}
+                        other = self.chance.choice(left)
+                        now[name][key] = {
+                            **row,
+                            field.name: other if field.required else self.chance.choice((None, other)),
+                        }
         return now
 
     def edits(self, known: Expectation, among: Mapping[str, Collection[str]]) -> dict[str, dict[str, Row]]:

@@ -4,18 +4,15 @@ What the target must hold is worked out from the rows that were put into the sou
 is asked of its tables; and the three are held against each other.
 """
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
-from http.client import HTTPConnection
-from typing import Any
-from urllib.parse import quote, urlencode, urlsplit
 
 import psycopg
 from psycopg import sql
 
+from migration_factory.torment.rest import Rest
 from migration_factory.torment.scene import Entities, Entity, Field, Kind, Row, Rows
 
 OUTCOMES = ("created", "updated", "unchanged", "deferred", "rejected", "skipped", "deleted", "conflicts")
@@ -85,16 +82,16 @@ def _table(target: psycopg.Connection, entity: Entity, entities: Entities) -> He
 
 def held_in_org(url: str, client_id: str, client_secret: str, entities: Entities, key: str) -> dict[str, Held]:
     """The objects of a Salesforce target, by its REST query alone; ``key`` is its external id."""
-    org = _Org(url, client_id, client_secret)
+    org = Rest(url, client_id, client_secret)
     return {name: _collected(entity, _object(org, entity, key)) for name, entity in entities.items()}
 
 
-def _object(org: "_Org", entity: Entity, key: str) -> Iterator[Sequence[str | None]]:
+def _object(org: Rest, entity: Entity, key: str) -> Iterator[Sequence[str | None]]:
     names: list[str] = []
     for each in entity.fields:
         names.append("RecordType.DeveloperName" if each.kind is Kind.RECORD_TYPE else each.there)
         if each.kind is Kind.REFERENCE:
-            names.append(f"{each.there.removesuffix('__c')}__r.{key}")
+            names.append(f"{each.relation}.{key}")
     for record in org.query(f"SELECT {key}, Id, {', '.join(names)} FROM {entity.there}"):  # noqa: S608 - our own names
         yield [_text(_at(record, name)) for name in (key, "Id", *names)]
 
@@ -109,36 +106,6 @@ def _text(value: object) -> str | None:
     if isinstance(value, bool):
         return str(value).lower()
     return None if value is None else str(value)
-
-
-class _Org:
-    """A client of a few lines over plain HTTP."""
-
-    def __init__(self, url: str, client_id: str, client_secret: str) -> None:
-        self._address = urlsplit(url).netloc
-        self._token = ""
-        form = {"grant_type": "client_credentials", "client_id": client_id, "client_secret": client_secret}
-        answer = self._ask("POST", "/services/oauth2/token", urlencode(form))
-        self._token = str(answer["access_token"])
-
-    def query(self, soql: str) -> Iterator[Mapping[str, object]]:
-        path = f"/services/data/v66.0/query?q={quote(soql)}"
-        while path:
-            page = self._ask("GET", path)
-            yield from page["records"]
-            path = page.get("nextRecordsUrl", "")
-
-    def _ask(self, method: str, path: str, body: str | None = None) -> dict[str, Any]:
-        connection = HTTPConnection(self._address, timeout=60)
-        headers = {"Content-Type": "application/x-www-form-urlencoded"} if body else {}
-        headers |= {"Authorization": f"Bearer {self._token}"} if self._token else {}
-        connection.request(method, path, body, headers)
-        answer = connection.getresponse()
-        content = answer.read()
-        connection.close()
-        if answer.status != 200:
-            raise ValueError(f"{method} {path.partition('?')[0]} answered {answer.status}")
-        return dict(json.loads(content))
 
 
 def _collected(entity: Entity, rows: "Iterator[Sequence[str | None]] | psycopg.Cursor[tuple[str | None, ...]]") -> Held:
@@ -177,7 +144,13 @@ def _plain(field: Field, value: str | None) -> str | None:
     """A value as rows are written."""
     if value is None:
         return None
-    return f"{Decimal(value):.{field.digits}f}" if field.kind is Kind.NUMBER else value
+    match field.kind:
+        case Kind.NUMBER:
+            return f"{Decimal(value):.{field.digits}f}"
+        case Kind.MOMENT:
+            return f"{value.removesuffix('+0000').removesuffix('Z')}Z"
+        case _:
+            return value
 
 
 def tracked(ledger: psycopg.Connection, project_id: int) -> dict[str, dict[str, list[Tracked]]]:

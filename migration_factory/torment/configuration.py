@@ -74,6 +74,7 @@ def _entity(name: str, twin: str, metadata: Mapping[str, Any], taken: Mapping[st
         spoilt=lambda chance, row: {**row, refusing: f"{REFUSED} {chance.randrange(10**9)}"} if refusing else row,
         mended=_mended(name, refusing),
         refused=_refuses_code(taken) if name == FROM.pay_code else _REFUSED.get(name, _refuses_nothing),
+        flawed=_unsendable if name == FROM.breakpoint else lambda _: False,
         refusing=refusing,
         edited=edited,
         twin=twin,
@@ -194,11 +195,12 @@ _REFUSED: Mapping[str, Callable[[str, Row], bool]] = {
     FROM.leave_rule: lambda _, row: row[_PAY("Effective_Date")] is None,
     FROM.minimum: lambda _, row: (row[_TIME("Effective_From")] or "2000").startswith("15"),
     FROM.loading: lambda _, row: (row[_TIME("Loading_Percent")] or "").startswith("-"),
-    FROM.breakpoint: lambda _, row: (
-        row[_TIME("Breakpoint_Type")] not in {None, *BREAKPOINT_TYPES} or row[_TIME("Start_Threshold")] == _TOO_LARGE
-    ),
 }
 """Which of the rows no mapping and no target takes; those that name a parent that is nowhere wait for it."""
+
+
+def _unsendable(row: Row) -> bool:
+    return row[_TIME("Breakpoint_Type")] not in {None, *BREAKPOINT_TYPES} or row[_TIME("Start_Threshold")] == _TOO_LARGE
 
 
 def _mended(name: str, refusing: str) -> Change:

@@ -294,7 +294,7 @@ class Expectation:
             return each
         seen = replace(each, seen=row, reread=False)
         lacks = [need for need in _needed(entity) if row[need.name] is not None and ours[need.name] is None]
-        if is_refused(entity, key, row, ruled=self.ruled):
+        if entity.flawed(row) or (not lacks and is_refused(entity, key, row, ruled=self.ruled)):
             counts.add("rejected")
             return replace(seen, state=State.WAIVED if each.state is State.WAIVED else State.REJECTED)
         if lacks:

@@ -5,9 +5,10 @@ Nothing here touches the installation's own database: the server, its data and t
 
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import urlsplit
@@ -21,13 +22,17 @@ from psycopg import sql
 
 from migration_factory import embedded, scratch
 from migration_factory.embedded.place import ROLE, Place
+from migration_factory.org_to_org import EXTERNAL_ID
 from migration_factory.rehearsal import Reach, make_org
-from migration_factory.torment import checker, companies, configuration
+from migration_factory.torment import checker, companies, configuration, dataset
 from migration_factory.torment.checker import Held
+from migration_factory.torment.rest import Rest
 from migration_factory.torment.scene import (
     REFUSED,
+    Chance,
     Entities,
     Entity,
+    Field,
     Kind,
     Policy,
     Row,
@@ -47,8 +52,13 @@ from sandbox.salesforce import payroll
 from sandbox.salesforce.payroll import Names, Size
 from sandbox.salesforce.running import ControlClient, Ready, Running, running_simulator
 
-SOURCES = ("workbook", "salesforce", "payroll")
+DATASET = "dataset"
+SOURCES = ("workbook", "salesforce", "payroll", DATASET)
 TARGETS = ("postgresql", "salesforce")
+CHUNK = 10_000
+"""Records of a chunk, as the product has it."""
+SMALL_CHUNK = 250
+"""And for data sets, which are small: more than one for an object, and more than one call brings."""
 TARGET_DATABASE = "torment_target"
 PASSWORD = "planted-password-5c0a"  # noqa: S105 - the server trusts everybody, so any will do: looked for in every output
 PORTION = 3_000
@@ -146,16 +156,23 @@ class OrgSource:
                         body[each.name] = self.id_of(value) if value else None
                 case Kind.RECORD_TYPE:
                     body[each.name] = self.record_types[value] if value else None
-                case Kind.NUMBER:
-                    body[each.name] = None if value is None else float(value)
-                case Kind.FLAG:
-                    body[each.name] = value == "true"
                 case _:
-                    body[each.name] = value
+                    body[each.name] = _stored(each, value)
         return body
 
     def id_of(self, key: str) -> str:
         return self.ids.get(key, key)
+
+
+def _stored(each: Field, value: str | None) -> object:
+    """A value as an org takes it."""
+    match each.kind:
+        case Kind.NUMBER if value is not None:
+            return float(value) if each.digits else int(Decimal(value))
+        case Kind.FLAG:
+            return value == "true"
+        case _:
+            return value
 
 
 def named(rows: Mapping[str, Mapping[str, Row]], source: Source, entities: Entities) -> dict[str, dict[str, Row]]:
@@ -234,12 +251,7 @@ class OrgTarget:
         bodies = [
             {
                 "Id": target_id,
-                **{
-                    (found := entity.field(name)).there: float(value)
-                    if found.kind is Kind.NUMBER and value is not None
-                    else value
-                    for name, value in values.items()
-                },
+                **{(found := entity.field(name)).there: _stored(found, value) for name, value in values.items()},
             }
             for target_id, values in edits.items()
         ]
@@ -257,15 +269,28 @@ class OrgTarget:
         self.control.remove_rules(entity.there, RULE)
 
 
+@dataclass(frozen=True)
+class Laid:
+    """The scene, and the two systems it takes place between.
+
+    ``rows`` are what the source holds already, ``begun`` makes of them what it begins with, about so many records, and
+    ``makes`` are the entities of which new records come to be later.
+    """
+
+    entities: Entities
+    source: Source
+    target: Target
+    rows: Rows
+    begun: Callable[[Chance, Rows, int], Rows]
+    makes: Sequence[str]
+    chunk: int = CHUNK
+
+
 @dataclass
 class Ground:
     """Everything a campaign harms and checks."""
 
-    entities: Entities
-    rows: Rows
-    """What the source holds already; blank where the campaign fills it itself."""
-    source: Source
-    target: Target
+    laid: Laid
     reaches: Mapping[str, Reach]
     var: Path
     """The embedded server's folder."""
@@ -275,6 +300,18 @@ class Ground:
     controls: Mapping[str, ControlClient]
     """The simulators' fault knobs, by the same names."""
     secrets: Sequence[str]
+
+    @property
+    def entities(self) -> Entities:
+        return self.laid.entities
+
+    @property
+    def source(self) -> Source:
+        return self.laid.source
+
+    @property
+    def target(self) -> Target:
+        return self.laid.target
 
     @property
     def ledger(self) -> str:
@@ -330,8 +367,10 @@ class Ground:
 
 
 @contextmanager
-def laid_out(source: str, target: str, *, seed: int) -> Iterator[Ground]:
-    """Server and systems, set up and empty. Raises TormentRefused."""
+def laid_out(source: str, target: str, *, seed: int, data: Path | None = None) -> Iterator[Ground]:
+    """Server and systems, set up, and empty but for what the scene begins with; ``data`` is the folder of a data set.
+    Raises TormentRefused."""
+    _check(source, target, data)
     if not settings.DEBUG:
         raise TormentRefused("A fault campaign runs on a developer's machine (DEBUG=true), never in a deployment.")
     with ExitStack() as stack:
@@ -345,18 +384,27 @@ def laid_out(source: str, target: str, *, seed: int) -> Iterator[Ground]:
         call_command("migrate", verbosity=0, interactive=False)
         laying = _Laying(stack, folder, var, seed)
         laying.before_server("ledger")
-        entities, rows, filled, to = laying.packaged(target) if source == "payroll" else laying.plain(source, target)
         yield Ground(
-            entities,
-            rows,
-            filled,
-            to,
+            laying.laid(source, target, data),
             laying.reaches,
             var,
             folder / "workers.log",
             laying.proxies,
             laying.controls,
             laying.secrets,
+        )
+
+
+def _check(source: str, target: str, data: Path | None) -> None:
+    """Raises TormentRefused where there is no such scene."""
+    if source in {"payroll", DATASET} and target != "salesforce":
+        path = "The packaged path" if source == "payroll" else "A data set"
+        raise TormentRefused(f"{path} leads from org to org: use --target salesforce.")
+    if (data is not None) != (source == DATASET):
+        raise TormentRefused("--data names the folder of a data set: give it with “dataset”, and with nothing else.")
+    if data is not None and not ((data / "objects").is_dir() and (data / "data").is_dir()):
+        raise TormentRefused(
+            f"{data} is no data set: it needs a folder objects with metadata and one data with records."
         )
 
 
@@ -373,41 +421,77 @@ class _Laying:
     reaches: dict[str, Reach] = field(default_factory=dict)
     secrets: list[str] = field(default_factory=lambda: [PASSWORD])
 
-    def plain(self, source: str, target: str) -> tuple[Entities, Rows, Source, Target]:
+    def laid(self, source: str, target: str, data: Path | None) -> Laid:
+        if data is not None:
+            return self._dataset(data)
+        return self._packaged() if source == "payroll" else self._plain(source, target)
+
+    def _plain(self, source: str, target: str) -> Laid:
         entities = companies.entities()
         if target == "postgresql":
             entities = {name: _lowered(entity) for name, entity in entities.items()}
-        return (
+        return Laid(
             entities,
-            {},
             self._source(source, entities, stamps=target == "postgresql"),
             self._target(target, entities),
+            rows={name: {} for name in entities},
+            begun=lambda chance, _, records: companies.generated(chance, records),
+            makes=list(entities),
         )
 
-    def packaged(self, target: str) -> tuple[Entities, Rows, Source, Target]:
+    def _packaged(self) -> Laid:
         """Two orgs: one has the payroll package and a configuration in it, the other its own copy of the objects."""
-        if target != "salesforce":
-            raise TormentRefused("The packaged path leads from org to org: use --target salesforce.")
-        source, to = (self._org(role, companies_too=False) for role in ("source", "target"))
+        source, to = (self._org(role) for role in ("source", "target"))
         payroll.install(source, Names())
         payroll.install(to, Names(namespaced=False))
         made = payroll.fill(source, Names(), Size(bad=configuration.BAD), seed=self.seed)
         entities, types = configuration.entities(made), payroll.record_types(source, Names())
         rows = configuration.rows(made, {type_id: name for name, type_id in types.items()})
         known = {key: key for of_it in rows.values() for key in of_it}
-        filled = OrgSource(source.control, entities, types, known, stamps=False)
-        return entities, rows, filled, OrgTarget(to.ready, to.control, entities, Names(namespaced=False).external_id)
+        return Laid(
+            entities,
+            OrgSource(source.control, entities, types, known, stamps=False),
+            OrgTarget(to.ready, to.control, entities, Names(namespaced=False).external_id),
+            rows,
+            begun=lambda _, rows, __: rows,
+            makes=configuration.MAKES,
+        )
+
+    def _dataset(self, data: Path) -> Laid:
+        """Two orgs that know the data set's objects: one has its records, the other an external id on each object."""
+        metadata = self.folder / "metadata"
+        metadata.mkdir()
+        (metadata / "objects").symlink_to((data / "objects").resolve())
+        try:
+            source, to = self._org("source", data), self._org("target", metadata)
+            moved = _moved(data, source, to)
+            org = Rest(source.url, source.ready.client_id, source.ready.client_secret)
+            entities, rows = dataset.scene({name: org.describe(name) for name in moved}, source.control.dump)
+        except (dataset.Unfit, RuntimeError) as unfit:
+            raise TormentRefused(f"{data} cannot be moved: {unfit}") from unfit
+        source.control.change_settings(query_page=SMALL_CHUNK)
+        to.control.define(*({"fullName": name, "fields": [EXTERNAL_ID]} for name in entities))
+        known = {key: key for of_it in rows.values() for key in of_it}
+        return Laid(
+            entities,
+            OrgSource(source.control, entities, ids=known, stamps=False),
+            OrgTarget(to.ready, to.control, entities, str(EXTERNAL_ID["fullName"])),
+            rows,
+            begun=lambda chance, rows, records: dataset.grown(chance, entities, rows, records),
+            makes=list(entities),
+            chunk=SMALL_CHUNK,
+        )
 
     def _source(self, platform: str, entities: Entities, *, stamps: bool) -> Source:
         if platform == "salesforce":
-            return OrgSource(self._org("source").control, entities, stamps=stamps)
+            return OrgSource(self._company_org("source").control, entities, stamps=stamps)
         companies.write_metadata(self.folder / "source", with_key=False)
         self.reaches["source"] = Reach("workbook", folder=self.folder / "source")
         return FilesSource(self.folder / "source")
 
     def _target(self, platform: str, entities: Entities) -> Target:
         if platform == "salesforce":
-            org = self._org("target")
+            org = self._company_org("target")
             return OrgTarget(org.ready, org.control, entities, companies.KEY)
         scratch.create(TARGET_DATABASE)
         proxy = self.before_server("target")
@@ -419,10 +503,11 @@ class _Laying:
         """The server as this role reaches it, by a connection that can be harmed by itself."""
         return self._proxy(role, Upstream(path=Place.under(self.var).socket_file))
 
-    def _org(self, role: str, *, companies_too: bool = True) -> Running:
-        data = self.folder / role if companies_too else None
-        if data is not None:
-            companies.write_metadata(data, with_key=role == "target")
+    def _company_org(self, role: str) -> Running:
+        companies.write_metadata(self.folder / role, with_key=role == "target")
+        return self._org(role, self.folder / role)
+
+    def _org(self, role: str, data: Path | None = None) -> Running:
         org = self.stack.enter_context(running_simulator(data=data, seed=self.seed, process=True))
         proxy = self._proxy(role, Upstream(port=urlsplit(org.url).port or 0))
         self.controls[role] = org.control
@@ -434,6 +519,13 @@ class _Laying:
     def _proxy(self, role: str, upstream: Upstream) -> Proxy:
         self.proxies[role] = self.stack.enter_context(Proxy(upstream))
         return self.proxies[role]
+
+
+def _moved(data: Path, source: Running, target: Running) -> list[str]:
+    """What the folder describes, and what it brings records of: an org with the same objects lacks these."""
+    described = {each.name for each in (data / "objects").iterdir() if each.is_dir()}
+    counted = source.ready.records.items()
+    return sorted(described | {name for name, count in counted if count > target.ready.records.get(name, 0)})
 
 
 def _lowered(entity: Entity) -> Entity:

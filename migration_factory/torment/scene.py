@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 Row = Mapping[str, str | None]
-"""Field → value: numbers with their digits after the point, ``true`` or ``false``, ISO days, keys of other rows."""
+"""Field → value: numbers with their digits after the point, ``true`` or ``false``, ISO days and moments in UTC (``Z``),
+keys of other rows."""
 Rows = Mapping[str, Mapping[str, Row]]
 """Entity → key → row."""
 
@@ -23,6 +24,7 @@ class Kind(StrEnum):
     NUMBER = "Number"
     FLAG = "Checkbox"
     DAY = "Date"
+    MOMENT = "DateTime"
     REFERENCE = "Lookup"
     RECORD_TYPE = "RecordType"
     """Told by its developer name."""
@@ -38,7 +40,8 @@ class Policy(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """``parent`` is the entity that a reference points at, ``twin`` the field's name in the target."""
+    """``parent`` is the entity that a reference points at, ``twin`` the field's name in the target, ``values`` those
+    that may be chosen of, where not all may."""
 
     name: str
     kind: Kind = Kind.TEXT
@@ -46,10 +49,17 @@ class Field:
     required: bool = False
     digits: int = 2
     twin: str = ""
+    values: Sequence[str] = ()
 
     @property
     def there(self) -> str:
         return self.twin or self.name
+
+    @property
+    def relation(self) -> str:
+        """How a query in an org goes from a reference to its parent."""
+        custom = self.there.endswith("__c")
+        return f"{self.there.removesuffix('__c')}__r" if custom else self.there.removesuffix("Id")
 
 
 Chance = random.Random
@@ -61,7 +71,7 @@ class Entity:
 
     ``new`` makes a row with that number, ``touched`` a row that changed as rows do, ``spoilt`` one that the target
     refuses and ``mended`` one that it takes again. ``refused`` says whether it refuses a row, by its key, without
-    any rule of its own.
+    any rule of its own; ``flawed`` whether that shows before it is sent, so that parents it lacks do not matter.
     """
 
     name: str
@@ -71,6 +81,7 @@ class Entity:
     spoilt: Callable[[Chance, Row], Row]
     mended: Callable[[Chance, Row, Rows], Row]
     refused: Callable[[str, Row], bool]
+    flawed: Callable[[Row], bool] = lambda _: False
     refusing: str = ""
     """The field that a rule of the target's looks at: what begins with ``refused`` is not taken. Blank: no rule."""
     edited: Mapping[str, Policy] = field(default_factory=dict)
@@ -80,6 +91,8 @@ class Entity:
     twin: str = ""
     prefix: str = ""
     """What keys of new records begin with."""
+    spoils: bool = False
+    """Whether ``spoilt`` makes rows that are refused without the target's rule, too."""
 
     @property
     def there(self) -> str:
@@ -101,16 +114,27 @@ REFUSED = "refused"
 def is_refused(entity: Entity, key: str, row: Row, *, ruled: bool) -> bool:
     """Whether the target refuses the row; ``ruled``: its rules are in force."""
     by_rule = bool(entity.refusing) and (row[entity.refusing] or "").startswith(REFUSED)
-    return (by_rule and ruled) or entity.refused(key, row)
+    return (by_rule and ruled) or entity.flawed(row) or entity.refused(key, row)
 
 
 def another(chance: Chance, each: Field, value: str | None) -> str:
     """Another value for a field, as people enter it."""
     while True:
-        number = chance.randrange(10_000)
-        found = f"{number % 40}.{'5':0<{each.digits}}" if each.kind is Kind.NUMBER else f"Edited {number}"
+        found = _entered(each, chance.randrange(10_000))
         if found != value:
             return found
+
+
+def _entered(each: Field, number: int) -> str:
+    match each.kind:
+        case Kind.NUMBER:
+            return f"{number % 40}.{'5':0<{each.digits}}" if each.digits else str(number % 40)
+        case Kind.FLAG:
+            return str(number % 2 == 0).lower()
+        case Kind.DAY:
+            return f"20{number % 90 + 10}-0{number % 9 + 1}-1{number % 10}"
+        case _:
+            return each.values[number % len(each.values)] if each.values else f"Edited {number}"
 
 
 def differences(before: Rows, now: Rows) -> dict[str, dict[str, Row]]:

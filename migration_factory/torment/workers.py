@@ -30,6 +30,8 @@ class Host:
     ledger: str
     """How to reach the ledger directly, as a libpq connection string."""
     log: Path
+    chunk: int
+    """Records of a chunk, at most."""
     process: "subprocess.Popen[bytes] | None" = None
     restarts: int = 0
 
@@ -41,6 +43,7 @@ class Host:
             "MF_WORKER_HOST": self.name,
             "MF_LEASE_SECONDS": str(LEASE_SECONDS),
             "MF_TIME_BOX_SECONDS": str(TIME_BOX_SECONDS),
+            "MF_CHUNK_RECORDS": str(self.chunk),
         }
         command = [str(settings.BASE_DIR / "manage.py"), "run_workers"]
         command += ["--frozen-after", "12", "--grace", "15", "--stuck-after", "30"]

@@ -42,7 +42,8 @@ def new_credentials() -> Credentials:
 class Settings:
     """What control requests may change; switches are 0 or 1.
 
-    ``bulk_polls`` is how often a bulk job is seen unfinished; an ingest job stops after ``bulk_hold`` batches and
+    ``query_page`` is the most rows a page of a query has, whatever the client asks for, as the platform does with wide
+    rows. ``bulk_polls`` is how often a bulk job is seen unfinished; an ingest job stops after ``bulk_hold`` batches and
     waits until that is -1 again. ``upload_bytes`` is the most one upload may hold, ``file_bytes`` one file.
     ``person_accounts`` cannot be taken back once it is 1. ``app_delay`` is how many token
     requests a new app refuses as not known yet, ``deploy_polls`` how often a deployment is seen unfinished,
@@ -52,6 +53,7 @@ class Settings:
     """
 
     api_limit: int = 100_000
+    query_page: int = 2_000
     bulk_polls: int = 1
     bulk_page: int = 50_000
     bulk_batch: int = 10_000

@@ -118,7 +118,8 @@ def _query(services: Services, call: Call, resource: str, *, deleted: bool) -> R
         raise ApiError(400, "MALFORMED_QUERY", "A query string has to be specified")
     if call.argument("columns") == "true":
         return as_json(described(services.queries.planned(soql, deleted=deleted)))
-    page = page_size(call.request.headers.get("sforce-query-options"))
+    asked = page_size(call.request.headers.get("sforce-query-options"))
+    page = min(asked, services.org.settings.query_page)
     body = services.queries.run(soql, version=call.version, resource=resource, page=page, deleted=deleted)
     return Response(body, media_type=JSON)
 

@@ -3,14 +3,17 @@
 import secrets
 import signal
 import sys
+from pathlib import Path
 from typing import Any
 
 import orjson
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from migration_factory.torment.campaign import Order, Report, hold
-from migration_factory.torment.ground import SOURCES, TARGETS, TormentRefused
+from migration_factory.torment.ground import DATASET, SOURCES, TARGETS, TormentRefused
 from migration_factory.torment.storm import FAULTS
+
+RECORDS, DATASET_RECORDS = 12_000, 3_000
 
 
 class Command(BaseCommand):
@@ -20,12 +23,24 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("source", choices=SOURCES)
+        parser.add_argument(
+            "source",
+            choices=SOURCES,
+            help="payroll is the packaged path; dataset moves the folder --data from org to org",
+        )
+        parser.add_argument(
+            "--data", type=Path, metavar="DIR", help="a data set: objects/ with metadata, data/ with trees"
+        )
         parser.add_argument("--target", choices=TARGETS, default="postgresql")
         parser.add_argument("--faults", default=",".join(FAULTS), help="which may strike, separated by commas")
         parser.add_argument("--seed", type=int, help="repeats the order of rounds and faults of an earlier campaign")
         parser.add_argument("--minutes", type=float, default=2.0, help="no round but the first begins after so long")
-        parser.add_argument("--records", type=int, default=12_000, metavar="N", help="how many the source begins with")
+        parser.add_argument(
+            "--records",
+            type=int,
+            metavar="N",
+            help=f"what the source begins with: {RECORDS:,}, of a data set {DATASET_RECORDS:,} (payroll has its own)",
+        )
         parser.add_argument("--calm", type=float, default=1.0, help="seconds between two faults, on average")
         parser.add_argument("--json", action="store_true", help="print one JSON object with the log of all faults")
 
@@ -37,8 +52,9 @@ class Command(BaseCommand):
         seed = options["seed"] if options["seed"] is not None else secrets.randbelow(1_000_000)
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that everything is cleared away
         self.stderr.write(f"Seed {seed}; the same again with --seed {seed}.")
-        names = ("source", "target", "minutes", "records", "calm")
-        order = Order(faults=faults, seed=seed, **{name: options[name] for name in names})
+        records = options["records"] or (DATASET_RECORDS if options["source"] == DATASET else RECORDS)
+        names = ("source", "target", "data", "minutes", "calm")
+        order = Order(faults=faults, seed=seed, records=records, **{name: options[name] for name in names})
         try:
             report = hold(order, tell=self.stderr.write if options["verbosity"] > 1 else lambda _: None)
         except TormentRefused as refused:
