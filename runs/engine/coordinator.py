@@ -15,6 +15,7 @@ from enum import StrEnum
 from django.db import InterfaceError, OperationalError, transaction
 from psycopg import InterfaceError as DriverInterfaceError
 from psycopg import OperationalError as DriverOperationalError
+from psycopg.errors import IdleInTransactionSessionTimeout, TransactionTimeout
 
 from connectors.errors import FatalError, RateLimited, RetryableError
 from orgs.sealing import SealBroken
@@ -48,7 +49,11 @@ EXTRACT_PAGES = 20
 WRITES = frozenset({Task.LOAD, Task.RELINK})
 """Before these the target's automation is asked to stand aside, in a dry run too: it must meet what the load meets."""
 
-DATABASE_GONE = (OperationalError, InterfaceError, DriverOperationalError, DriverInterfaceError)
+DATABASE_GONE = (
+    OperationalError, InterfaceError, DriverOperationalError, DriverInterfaceError,
+    IdleInTransactionSessionTimeout, TransactionTimeout,
+)  # fmt: skip
+"""The last two end the connection of a worker that stood still, and belong to another family by their code alone."""
 EXPECTED = (FatalError, SealBroken, ContentsDropped, MappingInvalid, OrderImpossible, NothingToDo)
 
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 from django.db import OperationalError
+from psycopg.errors import IdleInTransactionSessionTimeout
 
 from connectors.errors import AuthenticationFailed, RateLimited, Unavailable
 from connectors.types import EntitySchema
@@ -260,7 +261,12 @@ def test_a_bug_ends_the_run_as_crashed_with_an_incident(
 
 @pytest.mark.parametrize(
     ("hook", "error"),
-    [("before_write", OperationalError), ("after_write", OperationalError), ("before_read", OperationalError)],
+    [
+        ("before_write", OperationalError),
+        ("after_write", OperationalError),
+        ("before_read", OperationalError),
+        ("after_write", IdleInTransactionSessionTimeout),
+    ],
 )
 def test_our_own_database_going_away_leaves_the_work_to_others(
     world: World, project: Project, hook: str, error: type[Exception]
