@@ -16,12 +16,24 @@ import orjson
 import pytest
 from django.conf import settings
 
-from migration_factory.torment import dataset
+from migration_factory.org_to_org import EXTERNAL_ID
+from migration_factory.torment import checker, dataset
 from migration_factory.torment.dataset import Unfit
 from migration_factory.torment.expectation import Expectation, State
-from migration_factory.torment.ground import TormentRefused, laid_out
+from migration_factory.torment.ground import OrgSource, TormentRefused, laid_out, named
 from migration_factory.torment.rest import Rest
-from migration_factory.torment.scene import REFUSED, Entities, Entity, Kind, Policy, Row, Rows, another, is_refused
+from migration_factory.torment.scene import (
+    REFUSED,
+    Entities,
+    Entity,
+    Field,
+    Kind,
+    Policy,
+    Row,
+    Rows,
+    another,
+    is_refused,
+)
 from sandbox.salesforce.running import Running, running_simulator
 from tests.sandbox.client import Client
 
@@ -192,6 +204,44 @@ class Desk:
             else:
                 made[field.name] = self.ids.get(value, value) if value and field.kind is Kind.REFERENCE else value
         return made
+
+
+def test_the_checker_looks_at_every_field_of_every_object(tmp_path: Path) -> None:
+    """An org is filled with rows and read back equal; whatever somebody changes there is told, and nothing else."""
+    with scene_of(vineyard(tmp_path)) as (entities, rows, running):
+        source = OrgSource(running.control, entities, ids={key: key for of_it in rows.values() for key in of_it})
+        grown = dataset.grown(random.Random(3), entities, rows, 60)
+        source.put(rows, grown)
+        for name, of_it in grown.items():
+            running.control.define({"fullName": name, "fields": [EXTERNAL_ID]})
+            keys = [{"Id": key, "External_Id__c": key} for key in map(source.id_of, of_it)]
+            running.control.upsert(name, keys)
+        wanted, ready = named(grown, source, entities), running.ready
+
+        def problems() -> list[str]:
+            held = checker.held_in_org(ready.url, ready.client_id, ready.client_secret, entities, "External_Id__c")
+            return checker.problems_of_target(held, wanted)
+
+        assert problems() == []
+        for name, entity in entities.items():
+            key, row = list(wanted[name].items())[-1]
+            for field in entity.fields:
+                others = [each for each in wanted[field.parent] if each != row[field.name]] if field.parent else []
+                other = others[0] if others else other_than(row[field.name], field)
+                running.control.upsert(name, [{"Id": key, field.name: other}])
+                (problem,) = problems()
+                assert problem.startswith(
+                    f"{name}: 1 different: {key}.{field.name} (should be {row[field.name]!r}, is "
+                )
+                running.control.upsert(name, [{"Id": key, field.name: row[field.name]}])
+
+
+def other_than(value: str | None, field: Field) -> str:
+    if field.kind is Kind.MOMENT:
+        return "1999-12-31T23:59:59.000Z"
+    if value is not None and value.endswith(":00.000Z"):
+        return "01:02:03.000Z"
+    return another(random.Random(1), field, value)
 
 
 def test_a_parent_that_is_missing_matters_only_where_nothing_shows_before() -> None:
