@@ -5,6 +5,7 @@ import random
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,22 +66,36 @@ class Host:
             self.start()
 
     def stop(self) -> list[int]:
-        """Ask it to end; returns the processes it left behind, which are ended, too. One that had to be killed has
-        left none: its successor would have seen to them."""
-        left: list[psutil.Process] = []
-        if self.process is not None:
-            self.process.terminate()
-            try:
-                self.process.wait(STOP_SECONDS)
-                left = self.processes()
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
-        rest = self.processes()
-        for process in rest:
+        """Ask it to end; returns the processes it left behind, which are ended, too.
+
+        One that did not end as it was asked (it was killed, it ended itself, or it could not listen yet) sees to
+        nothing: as when a service is started again, its successor has to, and is asked in its place."""
+        if self.process is not None and self._ended_as_asked(self.process) != 0:
+            self.start()
+            self._await_cluster()
+            self._ended_as_asked(self.process)
+        left = self.processes()
+        for process in left:
             _signal(process, signal.SIGKILL)
-        psutil.wait_procs(rest, timeout=STOP_SECONDS)
+        psutil.wait_procs(left, timeout=STOP_SECONDS)
         return [process.pid for process in left]
+
+    def _ended_as_asked(self, process: "subprocess.Popen[bytes]") -> int:
+        """The exit code; of one that does not end at all, after it was killed."""
+        process.terminate()
+        try:
+            return process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            return process.wait()
+
+    def _await_cluster(self) -> None:
+        """Until the supervisor has started its cluster, and so has seen to what another left."""
+        deadline = time.monotonic() + STOP_SECONDS
+        while self.process is not None and time.monotonic() < deadline:
+            if _children(psutil.Process(self.process.pid)):
+                return
+            time.sleep(0.1)
 
     def processes(self) -> list[psutil.Process]:
         return [process for process in psutil.process_iter() if self._owns(process)]

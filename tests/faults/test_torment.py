@@ -4,6 +4,7 @@ import os
 import random
 import subprocess
 import sys
+from pathlib import Path
 
 import orjson
 import pytest
@@ -14,6 +15,7 @@ from migration_factory.torment.checker import Held, Told, Tracked
 from migration_factory.torment.companies import COMPANY, PERSON
 from migration_factory.torment.expectation import Expectation, Standing, State
 from migration_factory.torment.scene import Row, Rows
+from migration_factory.torment.workers import Host
 
 COMMAND = [sys.executable, str(settings.BASE_DIR / "manage.py"), "torment"]
 ROW = {"Name": "Person 1", "Company__c": "C1"}
@@ -36,6 +38,22 @@ def test_a_short_campaign_is_clean() -> None:
     assert report["edits"] > 0
     assert report["records_checked"] >= 600
     assert "--seed 20261121" in done.stderr
+
+
+@pytest.mark.processes
+def test_what_a_killed_supervisor_leaves_is_ended_by_its_successor(database_url: str, tmp_path: Path) -> None:
+    """A campaign that ends right then has found no broken promise."""
+    host = Host(f"torment-{os.getpid()}", database_url, "", tmp_path / "workers.log", 1)
+    host.start()
+    supervisor = host.process
+    assert supervisor is not None
+    while len(host.processes()) < 4:
+        assert supervisor.poll() is None, host.log.read_text()
+    supervisor.kill()
+    supervisor.wait()
+    assert host.processes()
+    assert host.stop() == []
+    assert host.processes() == []
 
 
 def test_an_unknown_fault_is_refused_with_those_there_are() -> None:
