@@ -6,7 +6,7 @@ are, on every server version (CSV does not: before version 18 a line holding onl
 Figures in docs/decisions/0005-postgresql-target.md.
 """
 
-from collections.abc import Generator, Sequence
+from collections.abc import Container, Generator, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
 from typing import Any, TypeAlias
@@ -26,7 +26,7 @@ Cursor: TypeAlias = psycopg.Cursor[Any]
 CONNECT_TIMEOUT = 10
 ABANDONED_AFTER = 120  # seconds in which a transaction must go on
 """Seconds until a server that does not answer counts as unavailable."""
-COPY_ROWS = 20_000
+COPY_ROWS = 8_000
 """Rows encoded at a time, so that a frame of any size is copied in bounded memory."""
 
 _ESCAPES = {"\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
@@ -146,9 +146,9 @@ def copy_text(frame: pl.DataFrame) -> bytes:
     """The frame in COPY's text format: one line per row, whatever the values hold."""
     buffer = BytesIO()
     texts = [name for name, dtype in frame.schema.items() if isinstance(dtype, pl.String)]
-    plain = _nothing_to_escape(frame, texts)
+    plain, whole = _nothing_to_escape(frame, texts), _whole_seconds(frame)
     frame.select(
-        pl.col(name) if name in plain else _as_text(name, dtype) for name, dtype in frame.schema.items()
+        pl.col(name) if name in plain else _as_text(name, dtype, whole) for name, dtype in frame.schema.items()
     ).write_csv(
         buffer,
         include_header=False,
@@ -167,6 +167,13 @@ def _nothing_to_escape(frame: pl.DataFrame, names: Sequence[str]) -> frozenset[s
         return frozenset()
     odd = frame.select(pl.col(names).str.join("").str.contains(_ODD)).row(0)
     return frozenset(name for name, some in zip(names, odd, strict=True) if not some)
+
+
+def _whole_seconds(frame: pl.DataFrame) -> frozenset[str]:
+    """The columns whose moments have no fractions, which take a quarter less to write and to read without them."""
+    moments = [name for name, dtype in frame.schema.items() if isinstance(dtype, pl.Datetime)]
+    fractions = frame.select(pl.col(moments).dt.nanosecond().max()) if moments and frame.height else pl.DataFrame()
+    return frozenset(name for name in fractions.columns if not fractions[name].item())
 
 
 def array_text(texts: pl.Series) -> str:
@@ -199,8 +206,8 @@ def _has_nul(name: str, dtype: pl.DataType) -> pl.Expr:
     return column.cast(pl.String).str.contains("\0", literal=True).fill_null(value=False)
 
 
-def _as_text(name: str, dtype: pl.DataType) -> pl.Expr:
-    """The column in a form whose CSV text, unquoted, is COPY's text."""
+def _as_text(name: str, dtype: pl.DataType, whole: Container[str]) -> pl.Expr:
+    """The column in a form whose CSV text, unquoted, is COPY's text; ``whole`` are those of whole seconds."""
     column = pl.col(name)
     if isinstance(dtype, pl.String | pl.Categorical | pl.Enum):
         return _escaped(column.cast(pl.String))
@@ -209,18 +216,18 @@ def _as_text(name: str, dtype: pl.DataType) -> pl.Expr:
     if isinstance(dtype, pl.List):
         return _escaped(_array(column, dtype.inner)).alias(name)
     if isinstance(dtype, pl.Datetime):
-        return _timestamp(column, dtype)
+        return _timestamp(column, dtype, "%Y-%m-%d %H:%M:%S" if name in whole else "%Y-%m-%d %H:%M:%S%.6f")
     if dtype.is_numeric() or isinstance(dtype, pl.Boolean | pl.Date | pl.Time | pl.Null):
         return column
     raise TypeError(f"column {name} of type {dtype} has no text form for COPY")
 
 
-def _timestamp(column: pl.Expr, dtype: pl.Datetime) -> pl.Expr:
+def _timestamp(column: pl.Expr, dtype: pl.Datetime, form: str) -> pl.Expr:
     if dtype.time_zone is None:
-        return column.dt.strftime("%Y-%m-%d %H:%M:%S%.6f")
+        return column.dt.strftime(form)
     # Texts of times without a zone are made a quarter faster.
     bare = column.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
-    return bare.dt.strftime("%Y-%m-%d %H:%M:%S%.6f+00")
+    return bare.dt.strftime(f"{form}+00")
 
 
 def _escaped(column: pl.Expr) -> pl.Expr:

@@ -10,10 +10,11 @@ import polars as pl
 import psycopg
 from psycopg import sql
 
-from connectors.clients.postgresql import Connection, copy_statement, copy_text
+from connectors.clients.postgresql import Connection, copy_frame
 from connectors.clients.postgresql_catalog import Column, Table
 from connectors.clients.postgresql_errors import blames_record, is_lock
 from connectors.clients.postgresql_isolate import LITTLE_PATIENCE
+from connectors.errors import ContractChanged, Rejected
 
 
 def appendable(table: Table, columns: Sequence[Column], key: Column) -> bool:
@@ -35,16 +36,12 @@ def append(
     ids = frame[key.name].cast(pl.String) if sequence is None else _drawn(connection, sequence, frame.height)
     fixed = [pl.lit(value).alias(column.name) for column, value in constants]
     rows = frame.with_columns(*fixed, *([] if sequence is None else [ids.alias(str(table.id_column))]))
-    text = copy_text(rows)
-    if b"\0" in text:
-        return None
     try:
         with connection.transaction(), connection.cursor() as cursor:
-            with cursor.copy(copy_statement(table.relation, rows.columns)) as copy:
-                copy.write(text)
-            if cursor.rowcount != frame.height:  # a trigger of some kind let rows fall
-                raise psycopg.Rollback
+            copy_frame(cursor, table.relation, rows)
             return ids
+    except (Rejected, ContractChanged):  # a NUL character, or a trigger of some kind that let rows fall
+        return None
     except psycopg.Error as error:
         if is_lock(error):
             connection.execute(LITTLE_PATIENCE)

@@ -18,7 +18,7 @@ from connectors.clients.postgresql_catalog import Column, Table, entity_info, en
 from connectors.clients.postgresql_delete import delete_rows
 from connectors.clients.postgresql_errors import LOCK_CODES
 from connectors.clients.postgresql_imagined import Imagined, imagine, standing_in
-from connectors.clients.postgresql_lookup import LOOK_UP, LOOK_UPS, planned_anew
+from connectors.clients.postgresql_lookup import LOOK_UP, LOOK_UPS, WORTH_A_LOOK, extremes, planned_anew
 from connectors.clients.postgresql_match import find_rows, give_keys
 from connectors.clients.postgresql_merge import Merge, constant, merge_frame
 from connectors.clients.postgresql_mirror import ensure_table, known_columns, mirror_names, table_name
@@ -41,8 +41,6 @@ from connectors.types import (
 
 TENANT = "tenant_id"
 KEYS_AT_ONCE = 10_000
-WORTH_A_LOOK = 500
-"""Keys from which on it pays to ask first whether there is any row among them."""
 _SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 _CHECK = """
 SELECT current_database(), current_setting('server_version'), pg_is_in_recovery(),
@@ -412,11 +410,8 @@ def _some_between(
     them: one descent of it tells, where a first load goes on in the order of its keys, what else takes one per key."""
     if not column.is_text or not column.usual_order or len(keys) < WORTH_A_LOOK:
         return True
-    # As a parameter, which the server need not find the end of and the planner does not copy.
     texts = pl.Series(keys, dtype=pl.String)
-    asked = "SELECT min(u.k), max(u.k) FROM unnest(%s::text[]) AS u(k)"
-    possible = array_text(texts.filter(column.may_hold(texts)))
-    [(least, most)] = connection.execute(asked, [possible], prepare=False).fetchall()
+    least, most = extremes(connection, texts.filter(column.may_hold(texts)))
     query = sql.SQL(
         "SELECT FROM {table} AS t WHERE {reach} AND t.{key} BETWEEN {least} AND {most} ORDER BY t.{key} LIMIT 1"
     ).format(

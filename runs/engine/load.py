@@ -55,10 +55,9 @@ def load(session: Session, lease: Lease) -> None:
     """Bring a staged chunk to the target and record it. Raises connector errors and LeaseLost."""
     chunk = Chunk.objects.defer(None).get(pk=lease.id)
     bench = session.bench(chunk.step_id)
-    frame = payload.unpack(chunk.payload, purpose=payload.PAYLOAD)
     key = idempotency_key(chunk.payload, phase="load")
     with session.journal.of(lease, key, jobs_of(chunk, key)):
-        landing = bring(session, bench, lease, chunk, frame, key=key)
+        landing = bring(session, bench, lease, chunk, payload.unpack(chunk.payload, purpose=payload.PAYLOAD), key=key)
     reached(CrashPoint.LOAD_SENT)
     with transaction.atomic():
         ledger.record(lease, bench.place, landing.outcomes, landing.findings, landing.counts)
@@ -71,14 +70,15 @@ def bring(session: Session, bench: Bench, lease: Lease, chunk: Chunk, frame: pl.
 
     ``key`` is the idempotency key of this write; where the chunk has it already, an earlier try may have sent it.
     """
-    mapped = as_written(bench, chunk, transform(bench, frame))
+    mapped, source_ids = as_written(bench, chunk, transform(bench, frame)), frame[bench.mapping.identity].drop_nulls()
+    del frame  # as large as what was made of it, and not wanted while that is written
     refusals = _named(_with_status(bench, mapped.transformed.findings), chunk)
     usable, clashes = _unique_keys(bench, mapped.records)
     deferred = _deferred(bench, mapped)
     known = ledger.known(bench.place, usable["source_id"])
     fresh, settled = _split(usable, conflicts.without_kept(bench, known), deferred)
     if bench.keyless:
-        session.target.settle(bench.entity, frame[bench.mapping.identity].drop_nulls().to_list(), key=bench.mapping.key)
+        session.target.settle(bench.entity, source_ids.to_list(), key=bench.mapping.key)
     again, rewritten = chunk.idempotency_key == key, chunk.before is not None
     touched = [fresh, mapped.waiting, _waiting_among(settled, deferred)]
     before = _before(session, bench, chunk, touched, known)

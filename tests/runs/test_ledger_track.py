@@ -72,3 +72,21 @@ def test_whatever_an_id_looks_like_it_is_found_again(place: Place, name: str) ->
 def test_no_ids_find_nothing(place: Place) -> None:
     ledger.track(place, 5, outcomes("a"))
     assert ledger.known(place, pl.Series([], dtype=pl.String)).height == 0
+
+
+@pytest.mark.parametrize("first", [0, 400, 900, 1_500])
+def test_of_many_records_those_are_known_that_are_tracked(place: Place, first: int) -> None:
+    """From none of them to all, from below, among and above what is tracked."""
+    ledger.track(place, 5, outcomes(*(f"r{number:05}" for number in range(500, 1_000))))
+    ledger.track(place, 5, outcomes("zz").with_columns(part=pl.lit("other")))
+    asked = pl.Series([*(f"r{number:05}" for number in range(first, first + 600)), "zz"])[::-1]
+    known = ledger.known(place, asked)
+    assert sorted(known["source_id"]) == [f"r{number:05}" for number in range(max(first, 500), min(first + 600, 1_000))]
+    assert known.schema == ledger.known(place, asked[:3]).schema
+
+
+def test_records_beyond_all_that_is_tracked_are_not_looked_for_one_by_one(place: Place) -> None:
+    ledger.track(place, 5, outcomes(*(f"r{number:05}" for number in range(600))))
+    with CaptureQueriesContext(connection) as queries:
+        assert not ledger.known(place, pl.Series([f"r{number:05}" for number in range(600, 1_200)])).height
+    assert not [query for query in queries if "ANY(" in query["sql"]]

@@ -3,7 +3,7 @@
 KIB = 1024
 MIB = 1024 * KIB
 
-BLOCK_BYTES = 4 * MIB
+BLOCK_BYTES = 5 * MIB
 """Bytes of a text file parsed at once; peak memory is a small multiple of it."""
 
 COUNTED_BYTES = 32 * MIB
@@ -17,7 +17,7 @@ means a quotation mark that is never closed."""
 MAX_COLUMNS = 1_600
 """Columns of one entity: PostgreSQL's own limit for a table."""
 
-INFERENCE_BYTES = 32 * MIB
+INFERENCE_BYTES = 10 * MIB
 """Bytes of a text file looked at to advise field types. Smaller files are looked at whole."""
 
 MAX_JSON_BYTES = 32 * MIB

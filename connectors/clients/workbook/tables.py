@@ -17,7 +17,7 @@ from connectors.types import Cursor, FieldInfo, FieldType, Page
 ROW_FIELD = "_row"
 """The id of tables without an id column: the record's number in its file, counted from 1."""
 
-PAGE_RECORDS = 20_000
+PAGE_RECORDS = 25_000
 """At most; wide records fill a block sooner. Half of what a chunk costs does not depend on how many it has."""
 
 _ID_NAMES = ("id", "_row", "external_id", "externalid", "external id", "record_id", "recordid", "record id")
