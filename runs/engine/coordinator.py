@@ -230,9 +230,10 @@ def _give_up(session: Session, work: Work) -> None:
 
 
 def _end(run_id: int, work: Work, state: RunState, reason: str) -> None:
-    with transaction.atomic():
-        transitions.move(run_id, state, reason=reason, level=EventLevel.ERROR)
-        try:
+    """Stop the run, unless another has the piece by now: what went wrong here need not go wrong there."""
+    try:
+        with transaction.atomic():
             leases.release(work.lease, attempts=0)
-        except LeaseLost:
-            logger.info("lease lost while ending: %s", work.lease)
+            transitions.move(run_id, state, reason=reason, level=EventLevel.ERROR)
+    except LeaseLost:
+        logger.info("lease lost while ending: %s", work.lease)

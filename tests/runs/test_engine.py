@@ -13,6 +13,7 @@ from runs import reports, services
 from runs.choices import ChunkState, RecordState, RunState
 from runs.engine import coordinator
 from runs.engine.coordinator import Progress
+from runs.engine.work import next_work
 from runs.models import Chunk, Finding, Run, RunEvent, TrackedRecord
 from tests import factories
 from tests.fakes import World, failing, reference, schema
@@ -312,6 +313,23 @@ def test_a_late_worker_is_fenced(world: World, project: Project) -> None:
     assert finished.state == RunState.COMPLETED
     assert totals(finished) == {"read": 3, "created": 3}
     assert len(world.rows["account"]) == 3
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError("a bug"), AuthenticationFailed("The password is wrong.")])
+def test_a_late_worker_that_fails_stops_nobody(world: World, project: Project, error: Exception) -> None:
+    family(world, project, accounts=3, contacts=0)
+    run = services.start_run(project)
+
+    def taken_over(_: str) -> None:
+        world.after_write = lambda _: None
+        expire_leases(run)
+        assert next_work(run.pk) is not None
+        raise error
+
+    world.after_write = taken_over
+    assert coordinator.advance(run.pk, stop=lambda: False) is Progress.IDLE
+    expire_leases(run)
+    assert totals(drive(run)) == {"read": 3, "created": 3}
 
 
 def test_pause_and_resume_keep_what_is_done(world: World, project: Project) -> None:
