@@ -86,8 +86,8 @@ def export(source: Ready, target: Ready, *, tuned: bool) -> dict[str, object]:
 def installed() -> Path:
     """The folder with SFDMU joined to the CLI; installs it where it is not there. Raises PeerMissing."""
     folder = settings.BASE_DIR / FOLDER / "-".join(PACKAGES.values())
-    done = folder / "linked"
-    if not done.exists():
+    done = folder / "home" / "linked"  # the CLI notes the plugin there, by its whole path
+    if not done.exists() or done.read_text() != str(folder):
         if shutil.which("npm") is None:
             raise PeerMissing("npm is not on this machine")
         folder.mkdir(parents=True, exist_ok=True)
@@ -95,7 +95,7 @@ def installed() -> Path:
         _step(["npm", "install", "--prefix", str(folder), "--no-save", "--no-audit", "--no-fund", *wanted], os.environ)
         plugin = folder / "node_modules" / "sfdmu"
         _step(_cli(folder, "plugins", "link", str(plugin), "--no-install"), _environment(folder))
-        done.touch()
+        done.write_text(str(folder))
     return folder
 
 
