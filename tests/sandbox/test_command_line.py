@@ -28,8 +28,8 @@ pytestmark = [pytest.mark.node, pytest.mark.processes]
 
 def installed() -> list[str]:
     """The command, by its own node where it came with one; empty where there is none."""
-    for linked in sorted(PEERS.glob("*/linked")):
-        modules = linked.parent / "node_modules"
+    for linked in sorted(PEERS.glob("*/home/linked")):
+        modules = linked.parents[1] / "node_modules"
         return [str(modules / ".bin" / "node"), str(modules / "@salesforce" / "cli" / "bin" / "run.js")]
     found = shutil.which("sf")
     return [found] if found else []
