@@ -25,7 +25,7 @@ demo: setup  ## Run a migration of generated data and keep the site up until Ctr
 	@$(BIN)/python manage.py demo $(ARGS)
 
 # Neighbours share what a module sets up, and whoever is done takes from the others' ends.
-PYTEST := $(BIN)/python -m pytest -n 4 --dist worksteal
+PYTEST := $(BIN)/python -m pytest -n 3 --dist worksteal
 
 test: check  ## Check, then run every test
 	@$(PYTEST) $(ARGS)
