@@ -181,15 +181,11 @@ def _first(columns: Sequence[Column], kind: Kind, refusing: str) -> Column | Non
 
 def _open(column: Column) -> bool:
     """Whether there is something else to enter: any words, or another of some values."""
-    match column.type:
-        case "string" | "textarea":
-            return column.free
-        case "picklist":
-            return len(column.field.values) > 1
-        case "int" | "double" | "currency" | "percent":
-            return column.whole > 1
-        case kind:
-            return kind in {"date", "boolean"}
+    if column.type in values.FREE:
+        return column.free
+    if column.type in values.NUMBERS:
+        return column.whole > 1
+    return column.type in {"date", "boolean"} or (column.type == "picklist" and len(column.field.values) > 1)
 
 
 def grown(chance: Chance, entities: Entities, rows: Rows, records: int) -> Rows:

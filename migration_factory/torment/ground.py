@@ -55,10 +55,8 @@ from sandbox.salesforce.running import ControlClient, Ready, Running, running_si
 DATASET = "dataset"
 SOURCES = ("workbook", "salesforce", "payroll", DATASET)
 TARGETS = ("postgresql", "salesforce")
-CHUNK = 10_000
-"""Records of a chunk, as the product has it."""
 SMALL_CHUNK = 250
-"""And for data sets, which are small: more than one for an object, and more than one call brings."""
+"""Records of a chunk of a data set, which is small: more than one for an object, and more than one call brings."""
 TARGET_DATABASE = "torment_target"
 PASSWORD = "planted-password-5c0a"  # noqa: S105 - the server trusts everybody, so any will do: looked for in every output
 PORTION = 3_000
@@ -283,7 +281,7 @@ class Laid:
     rows: Rows
     begun: Callable[[Chance, Rows, int], Rows]
     makes: Sequence[str]
-    chunk: int = CHUNK
+    chunk: int = field(default_factory=lambda: int(settings.MF_CHUNK_RECORDS))
 
 
 @dataclass

@@ -20,14 +20,14 @@ def known(place: Place, source_ids: pl.Series) -> pl.DataFrame:
 
     ``touched_by`` is the last chunk that did something to the record.
     """
-    query = sql.SQL(
-        """SELECT source_id, part, target_id, key, replace(hash::text, '-', ''), state, chunks[cardinality(chunks)]
-             FROM runs_trackedrecord
-            WHERE project_id = {} AND object_id = {} AND part = {} AND source_id = ANY({}::text[])"""
-    ).format(place.project_id, place.object_id, place.part, array_text(source_ids))
     with connection.cursor() as cursor:
         if len(source_ids) >= WORTH_A_LOOK and not _any_between(cursor, place, source_ids):
             return pl.DataFrame(schema=KNOWN_SCHEMA)
+        query = sql.SQL(
+            """SELECT source_id, part, target_id, key, replace(hash::text, '-', ''), state, chunks[cardinality(chunks)]
+                 FROM runs_trackedrecord
+                WHERE project_id = {} AND object_id = {} AND part = {} AND source_id = ANY({}::text[])"""
+        ).format(place.project_id, place.object_id, place.part, array_text(source_ids))
         found = query_frame(cursor.cursor, query, list(KNOWN_SCHEMA))
     return found.cast({"touched_by": KNOWN_SCHEMA["touched_by"]})
 
