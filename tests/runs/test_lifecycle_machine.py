@@ -22,7 +22,7 @@ from connectors import registry
 from connectors.errors import AuthenticationFailed, RateLimited, Unavailable
 from projects.models import OnDelete
 from runs import reports, services
-from runs.choices import DUE, OPEN, TERMINAL, RunKind, RunState
+from runs.choices import DUE, OPEN, TERMINAL, RecordState, RunKind, RunState
 from runs.engine import coordinator
 from runs.engine.coordinator import Progress
 from runs.models import Chunk, Run, Step, TrackedRecord
@@ -287,8 +287,10 @@ class Life(RuleBasedStateMachine):
         return self.ruled and name == "refused"
 
     def _troubled(self) -> bool:
-        states = TrackedRecord.objects.filter(project=self.project, state__in=DUE, run=self._run)
-        return states.exists()
+        """What waits as it did before is left as it stands: its row keeps the run that wrote it."""
+        due = TrackedRecord.objects.filter(project=self.project, state__in=DUE)
+        waiting = due.filter(state=RecordState.DEFERRED, source_id__in=self.source)
+        return due.filter(run=self._run).exists() or waiting.exists()
 
     def _told(self, content: Content) -> Content:
         """Without the references of rows that nobody could send: what they name may have another id."""
