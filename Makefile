@@ -8,6 +8,9 @@ STAMP := $(VENV)/.installed
 BENCH_VENV := .venv-bench
 BENCH_STAMP := $(BENCH_VENV)/.installed
 
+# What is imported is compiled once, and not by each of the hundreds of processes that tests start.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: help setup demo test coverage check format lint types layers migrations bench lock clean
 
 help:  ## Show the targets
@@ -25,7 +28,7 @@ demo: setup  ## Run a migration of generated data and keep the site up until Ctr
 	@$(BIN)/python manage.py demo $(ARGS)
 
 # Neighbours share what a module sets up, and whoever is done takes from the others' ends.
-PYTEST := $(BIN)/python -m pytest -n 3 --dist worksteal
+PYTEST := POLARS_MAX_THREADS=1 $(BIN)/python -m pytest -n 3 --dist worksteal
 
 test: check  ## Check, then run every test
 	@$(PYTEST) $(ARGS)

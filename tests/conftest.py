@@ -6,7 +6,7 @@ import re
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, NoReturn
 from urllib.parse import quote
 
@@ -18,7 +18,9 @@ from django.conf import settings
 from django.db import connection
 from psycopg import sql
 
+from connectors import registry
 from migration_factory import embedded
+from tests.fakes import FAKE_SOURCES, FAKE_TARGETS, WORLDS, Connect, World
 
 hypothesis.settings.register_profile("local", deadline=None, max_examples=50)
 hypothesis.settings.register_profile("ci", deadline=None, max_examples=50, derandomize=True, print_blob=True)
@@ -31,7 +33,9 @@ TEST_PREFIX = "test_run_"
 def pytest_configure() -> None:
     """Tests have a server of their own beside the person's: it may skip fsync, and nothing a test does to
     its server (load, kills, full connections) can reach a migration somebody has under way. A page of a source
-    is a chunk, here and in the processes that tests start, so that few records make many of them."""
+    is a chunk, here and in the processes that tests start, so that few records make many of them. Passwords are
+    hashed quickly: as slowly as a person's should be, they took a tenth of all tests' time."""
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
     settings.MF_CHUNK_RECORDS = 1
     os.environ["MF_CHUNK_RECORDS"] = "1"
     if settings.EMBEDDED_DATABASE:
@@ -47,6 +51,25 @@ def pytest_configure() -> None:
             _drop_orphaned_databases()
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Let every worker begin with a share of the tests that take longest, so that none is left with one at the end.
+
+    Worksteal gives each worker a slice of the list, and later what others have at the ends of theirs.
+    """
+    if "PYTEST_XDIST_WORKER_COUNT" not in os.environ:
+        return
+    workers = int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+    long = [item for item in items if item.get_closest_marker("long")]
+    rest = [item for item in items if not item.get_closest_marker("long")]
+    share = -(-len(rest) // workers)
+    items[:] = [
+        item
+        for worker in range(workers)
+        for item in (*long[worker::workers], *rest[worker * share : (worker + 1) * share])
+    ]
+
+
 def _drop_orphaned_databases() -> None:
     """Drop what killed runs left: test databases named after a process that is no more."""
     with psycopg.connect(embedded.dsn(TESTS_VAR), autocommit=True) as server:
@@ -55,6 +78,26 @@ def _drop_orphaned_databases() -> None:
             run = re.fullmatch(rf"{TEST_PREFIX}(\d+)(_gw\d+)?", name)
             if run and not psutil.pid_exists(int(run[1])):
                 server.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@pytest.fixture
+def only_connectors(monkeypatch: pytest.MonkeyPatch) -> Iterator[Connect]:
+    def known(sources: Mapping[str, str], targets: Mapping[str, str] = FAKE_TARGETS) -> None:
+        monkeypatch.setattr(registry, "SOURCES", sources)
+        monkeypatch.setattr(registry, "TARGETS", targets)
+        registry._paths.cache_clear()
+
+    yield known
+    registry._paths.cache_clear()
+
+
+@pytest.fixture
+def world(only_connectors: Connect) -> Iterator[World]:
+    """What “fake”, source and target, is about; the registry knows nothing else."""
+    only_connectors(FAKE_SOURCES)
+    WORLDS["world"] = World()
+    yield WORLDS["world"]
+    del WORLDS["world"]
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import polars as pl
 
@@ -75,6 +75,14 @@ class World:
 
 
 WORLDS: dict[str, World] = {}
+FAKE_SOURCES = {"fake": "tests.fakes:FakeSource"}
+FAKE_TARGETS = {"fake": "tests.fakes:FakeTarget"}
+
+
+class Connect(Protocol):
+    """Have the registry know these connectors, and no others, until the test ends (fixture ``only_connectors``)."""
+
+    def __call__(self, sources: Mapping[str, str], targets: Mapping[str, str] = FAKE_TARGETS) -> None: ...
 
 
 class Fake:

@@ -92,6 +92,7 @@ def contacts(database: str, most: int) -> list[str]:
         return [external_id for (external_id,) in found]
 
 
+@pytest.mark.long
 def test_runs_that_only_insert_only_update_or_do_both(project: Project, simulator: Running, database: str) -> None:
     """One load serves all three: a run over it that only updates is taken back, then one that does both, with edits of
     people in between, and at last the load itself."""

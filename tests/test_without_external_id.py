@@ -239,6 +239,7 @@ def life(run: Run, crash: str = "", overtaken: str = "") -> int | None:
     return live(Life(place, run.pk, crash, overtaken=overtaken))
 
 
+@pytest.mark.long
 def test_whoever_dies_in_a_load_leaves_it_exact(move: Move) -> None:
     """At the first object and at the second one, each in a run of its own over new records."""
     for point in (*INSERTS, *AROUND):
@@ -272,6 +273,7 @@ def test_whoever_dies_giving_back_what_was_deleted_leaves_it_exact(move: Move) -
         delta = driven(services.start_delta(move.project))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("point", INSERTS)
 def test_a_worker_that_was_overtaken_brings_nothing(move: Move, point: CrashPoint) -> None:
     run = services.start_run(move.project, drivers=1)

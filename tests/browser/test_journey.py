@@ -1,7 +1,5 @@
 """What a person does on a first day: log in, start a run, watch it finish, open a record that failed."""
 
-from collections.abc import Iterator
-
 import pytest
 from django.contrib.auth.models import User
 from django.urls import reverse
@@ -13,7 +11,6 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.expected_conditions import staleness_of
 from selenium.webdriver.support.wait import WebDriverWait
 
-from connectors import registry
 from projects.models import Project
 from runs import drivers, services
 from runs.choices import RunState
@@ -28,17 +25,11 @@ PATIENCE = 15
 
 
 @pytest.fixture
-def project(transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project]:
+def project(transactional_db: None, world: World) -> Project:
     """Five accounts to move: the second is refused, the fifth waits for a parent that never comes."""
-    monkeypatch.setattr(registry, "SOURCES", {"fake": "tests.fakes:FakeSource"})
-    monkeypatch.setattr(registry, "TARGETS", {"fake": "tests.fakes:FakeTarget"})
-    registry._paths.cache_clear()
-    WORLDS["world"] = World()
     made = factories.project(name="Move of " + "a_long_name_" * 6)
-    accounts(WORLDS["world"], made)
-    yield made
-    del WORLDS["world"]
-    registry._paths.cache_clear()
+    accounts(world, made)
+    return made
 
 
 def log_in(browser: Chrome, live_server: LiveServer) -> None:

@@ -117,6 +117,7 @@ def assert_counts(bed: Bed, run: Run, before: dict[str, dict[str, checker.Row]],
     assert found == {name: count for name, count in wanted.items() if count}, what
 
 
+@pytest.mark.long
 def test_whoever_dies_in_a_rollback_leaves_the_target_as_it_was(bed: Bed) -> None:
     assert driven(services.start_run(bed.project, drivers=1)) == 0
     for point in points_of("rollback"):

@@ -26,6 +26,7 @@ def torment(*options: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run([*COMMAND, *options], env=environment, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.long
 @pytest.mark.processes
 def test_a_short_campaign_is_clean() -> None:
     """One round, and with this seed it is the one in which people edit what we wrote."""

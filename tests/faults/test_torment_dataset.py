@@ -305,6 +305,7 @@ def test_what_is_no_data_set_is_refused_in_one_sentence(
         pytest.fail("it was laid out")
 
 
+@pytest.mark.long
 @pytest.mark.processes
 def test_a_short_campaign_over_a_data_set_is_clean(tmp_path: Path) -> None:
     """One round, and with this seed it is the one in which the target refuses records."""

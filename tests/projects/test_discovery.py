@@ -1,6 +1,5 @@
 """The caches of what an org holds: when it is asked, when it is believed."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -8,7 +7,6 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from connectors import registry
 from connectors.context import Context
 from connectors.errors import SettingsInvalid
 from connectors.types import Automation, AutomationKind, EntitySchema, Inventory
@@ -32,10 +30,9 @@ class Marks:
 
 
 @pytest.fixture
-def marks(monkeypatch: pytest.MonkeyPatch) -> Iterator[Marks]:
+def marks(world: World, monkeypatch: pytest.MonkeyPatch) -> Marks:
     kept = Marks()
-    WORLDS["world"] = World()
-    WORLDS["world"].add(schema("Account", "Name"), {"Name": "A"})
+    world.add(schema("Account", "Name"), {"Name": "A"})
 
     def describe_if_changed(self: FakeSource, entity: str, stamp: str) -> tuple[EntitySchema | None, str]:
         kept.asked.append(stamp)
@@ -49,12 +46,7 @@ def marks(monkeypatch: pytest.MonkeyPatch) -> Iterator[Marks]:
 
     monkeypatch.setattr(FakeSource, "describe_if_changed", describe_if_changed)
     monkeypatch.setattr(FakeSource, "inventory", inventory)
-    monkeypatch.setattr(registry, "SOURCES", {"fake": "tests.fakes:FakeSource"})
-    monkeypatch.setattr(registry, "TARGETS", {"fake": "tests.fakes:FakeTarget"})
-    registry._paths.cache_clear()
-    yield kept
-    del WORLDS["world"]
-    registry._paths.cache_clear()
+    return kept
 
 
 @pytest.fixture

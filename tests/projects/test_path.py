@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from html import unescape
 from urllib.parse import urljoin
 
@@ -12,7 +12,6 @@ from django.core.management import CommandError, call_command
 from django.test import Client
 from django.urls import reverse
 
-from connectors import registry
 from connectors.errors import AuthenticationFailed, Unavailable
 from connectors.types import Automation, AutomationKind, Capabilities, Condition, FieldInfo, Identity, Inventory
 from orgs.models import Org
@@ -21,7 +20,7 @@ from projects.models import FieldMapping, Project
 from runs.drivers import drive_here
 from runs.services import start_run
 from tests import factories
-from tests.fakes import WORLDS, FakeSource, FakeTarget, World, reference, schema
+from tests.fakes import FakeSource, FakeTarget, World, reference, schema
 from tests.runs.screens import signed_in, text
 
 pytestmark = pytest.mark.django_db
@@ -34,17 +33,13 @@ TRIGGER = Automation(AutomationKind.TRIGGER, "Rule", "Guard", active=True)
 
 
 @pytest.fixture
-def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+def world(world: World, monkeypatch: pytest.MonkeyPatch) -> World:
     """Rules and points that fit; a stray object that the target does not have."""
-    monkeypatch.setattr(registry, "SOURCES", {"fake": "tests.fakes:FakeSource"})
-    monkeypatch.setattr(registry, "TARGETS", {"fake": "tests.fakes:FakeTarget"})
-    registry._paths.cache_clear()
-    made = WORLDS["world"] = World()
-    made.add(schema("Rule", "Name"), *({"Id": f"R{n}", "Name": f"Rule {n}"} for n in range(3)))
+    world.add(schema("Rule", "Name"), *({"Id": f"R{n}", "Name": f"Rule {n}"} for n in range(3)))
     point = schema("Point", "Name", reference("Rule__c", "Rule"))
-    made.add(point, {"Id": "P1", "Name": "Point", "Rule__c": "R1"})
-    made.add(schema("Stray", "Name"), {"Id": "S1"})
-    made.target_schemas = {"Rule": schema("Rule", "Name", KEY), "Point": schema("Point", *point.fields, KEY)}
+    world.add(point, {"Id": "P1", "Name": "Point", "Rule__c": "R1"})
+    world.add(schema("Stray", "Name"), {"Id": "S1"})
+    world.target_schemas = {"Rule": schema("Rule", "Name", KEY), "Point": schema("Point", *point.fields, KEY)}
 
     def inventory(_: object, entities: Sequence[str]) -> Inventory:
         return Inventory(dict.fromkeys(entities, 3), (TRIGGER,), ("The flows could not be read.",))
@@ -56,9 +51,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     monkeypatch.setattr(FakeTarget, "inventory", inventory)
     monkeypatch.setattr(FakeSource, "narrow", narrow)
     monkeypatch.setattr(FakeSource, "capabilities", Capabilities(reads=True, counts=True, filters=True))
-    yield made
-    del WORLDS["world"]
-    registry._paths.cache_clear()
+    return world
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import csv
 import io
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -11,28 +10,16 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client, override_settings
 from django.urls import reverse
 
-from connectors import registry
 from connectors.errors import Unavailable
 from projects.mapping import codec
 from projects.mapping.specification import Field
 from projects.models import FieldMapping, Project, ValueMap
 from projects.tables import FieldMappingTable, ValueMapTable
 from tests import factories
-from tests.fakes import WORLDS, FakeSource, World, schema
+from tests.fakes import FakeSource, World, schema
 
 pytestmark = pytest.mark.django_db
 RULE = codec.encode_rule(Field("Name"))
-
-
-@pytest.fixture
-def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
-    monkeypatch.setattr(registry, "SOURCES", {"fake": "tests.fakes:FakeSource"})
-    monkeypatch.setattr(registry, "TARGETS", {"fake": "tests.fakes:FakeTarget"})
-    registry._paths.cache_clear()
-    WORLDS["world"] = World()
-    yield WORLDS["world"]
-    del WORLDS["world"]
-    registry._paths.cache_clear()
 
 
 @pytest.fixture

@@ -1,11 +1,8 @@
 """Making projects and choosing what they move."""
 
-from collections.abc import Iterator
-
 import pytest
 from django.core.exceptions import ValidationError
 
-from connectors import registry
 from connectors.types import FieldInfo, FieldType
 from orgs import services as orgs
 from orgs.models import Role
@@ -15,19 +12,10 @@ from projects.mapping.specification import Field, Reference
 from projects.models import Project
 from projects.services import ProjectInvalid
 from tests import factories
-from tests.fakes import WORLDS, World, reference, schema
+from tests.fakes import World, reference, schema
 
+pytestmark = pytest.mark.django_db
 KEY = FieldInfo("External_Id__c", external_id=True, unique=True)
-
-
-@pytest.fixture
-def world(monkeypatch: pytest.MonkeyPatch, db: None) -> Iterator[World]:
-    monkeypatch.setattr(registry, "SOURCES", {"fake": "tests.fakes:FakeSource"})
-    monkeypatch.setattr(registry, "TARGETS", {"fake": "tests.fakes:FakeTarget"})
-    registry._paths.cache_clear()
-    WORLDS["world"] = World()
-    yield WORLDS["world"]
-    registry._paths.cache_clear()
 
 
 def twins(world: World) -> None:

@@ -13,7 +13,7 @@ from runs import conflicts, services
 from runs.choices import RecordState, RunState
 from runs.models import Chunk, Conflict, Run, RunEvent, SweptKey
 from tests import factories
-from tests.fakes import FakeTarget, World, failing, reference, schema
+from tests.fakes import Connect, FakeTarget, World, failing, reference, schema
 from tests.runs.test_delta import ChangingSource, at
 from tests.runs.test_engine import drive, totals, tracked
 
@@ -69,9 +69,8 @@ def moving(world: World, project: Project, monkeypatch: pytest.MonkeyPatch) -> W
 
 
 @pytest.fixture
-def fed(moving: World, monkeypatch: pytest.MonkeyPatch) -> World:
-    monkeypatch.setattr(registry, "SOURCES", {"fake": "tests.runs.test_delta_deletes:FeedingSource"})
-    registry._paths.cache_clear()
+def fed(moving: World, only_connectors: Connect) -> World:
+    only_connectors({"fake": "tests.runs.test_delta_deletes:FeedingSource"})
     return moving
 
 

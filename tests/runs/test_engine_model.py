@@ -9,7 +9,6 @@ from django.db import OperationalError, transaction
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from connectors import registry
 from connectors.errors import RateLimited, Unavailable
 from projects.models import Project
 from runs import reports, services
@@ -18,7 +17,7 @@ from runs.engine import coordinator
 from runs.engine.coordinator import Progress
 from runs.models import Run, TrackedRecord
 from tests import factories
-from tests.fakes import WORLDS, World, reference, schema
+from tests.fakes import FAKE_SOURCES, WORLDS, Connect, World, reference, schema
 from tests.runs.test_engine import expire_leases, make_due
 
 PARENTS = schema("Parent", "Name", reference("NextId", "Parent"))
@@ -120,6 +119,7 @@ def check(world: World, project: Project, run: Run) -> None:
     assert figures.reconcile.clean, figures
 
 
+@pytest.mark.long
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25)
 @given(parent=parents, child=children, page_size=st.integers(1, 5), seed=st.integers(0, 2**32))
 def test_every_world_lands_exactly_whatever_fails_on_the_way(
@@ -143,7 +143,5 @@ def test_every_world_lands_exactly_whatever_fails_on_the_way(
 
 
 @pytest.fixture
-def fakes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "SOURCES", {"fake": "tests.fakes:FakeSource"})
-    monkeypatch.setattr(registry, "TARGETS", {"fake": "tests.fakes:FakeTarget"})
-    registry._paths.cache_clear()
+def fakes(only_connectors: Connect) -> None:
+    only_connectors(FAKE_SOURCES)

@@ -18,7 +18,6 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from connectors import registry
 from connectors.errors import AuthenticationFailed, RateLimited, Unavailable
 from projects.models import OnDelete
 from runs import reports, services
@@ -28,7 +27,7 @@ from runs.engine.coordinator import Progress
 from runs.models import Chunk, Run, Step, TrackedRecord
 from runs.services import RunRefused
 from tests import factories
-from tests.fakes import WORLDS, World, reference, schema
+from tests.fakes import FAKE_SOURCES, WORLDS, Connect, World, reference, schema
 from tests.runs.test_engine import expire_leases, make_due
 
 ACCOUNTS = schema("Account", "Name", reference("NextId", "Account"))
@@ -303,10 +302,8 @@ class Life(RuleBasedStateMachine):
 
 
 @pytest.mark.django_db
-def test_the_life_of_runs_is_what_the_model_says(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "SOURCES", {"fake": "tests.fakes:FakeSource"})
-    monkeypatch.setattr(registry, "TARGETS", {"fake": "tests.fakes:FakeTarget"})
-    registry._paths.cache_clear()
+def test_the_life_of_runs_is_what_the_model_says(only_connectors: Connect) -> None:
+    only_connectors(FAKE_SOURCES)
     run_state_machine_as_test(
         Life,
         settings=settings(

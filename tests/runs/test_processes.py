@@ -78,6 +78,7 @@ def victims(host: Host, role: str) -> list[psutil.Process]:
             return [psutil.Process(host.pid)] if host.main() else []
 
 
+@pytest.mark.long
 def test_kills_at_random_moments_lose_and_double_nothing(host: Host, tmp_path: Path) -> None:
     """Loads, and loads again what changed meanwhile, until so many processes were killed in the middle of it."""
     seed = int(os.environ.get("MF_TEST_SEED", time.time_ns() % 100_000))
@@ -186,6 +187,7 @@ def cut_connections() -> None:
         )
 
 
+@pytest.mark.long
 def test_an_outage_of_the_database_ends_neither_supervisor_nor_run(tmp_path: Path) -> None:
     """A server of its own is stopped in the middle of a run, and comes back seconds later."""
     var, rows = tmp_path / "var", worker_host.source_rows(6, companies=2_000, people=20_000)

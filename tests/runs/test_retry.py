@@ -13,14 +13,13 @@ from django.db import transaction
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connectors import registry
 from projects.models import Project
 from runs import ledger, services
 from runs.choices import RecordState, RunState
 from runs.ledger import Scope
 from runs.models import Chunk, Run
 from tests import factories
-from tests.fakes import FakeSource, Row, World, schema
+from tests.fakes import Connect, FakeSource, Row, World, schema
 from tests.runs.test_engine import drive, family, totals, tracked
 
 
@@ -111,10 +110,9 @@ class AskableSource(FakeSource):
 
 
 def test_just_what_is_due_is_asked_of_the_source_again(
-    world: World, project: Project, failed: Run, monkeypatch: pytest.MonkeyPatch
+    world: World, project: Project, failed: Run, only_connectors: Connect
 ) -> None:
-    monkeypatch.setitem(registry.SOURCES, "fake", "tests.runs.test_retry:AskableSource")
-    registry._paths.cache_clear()
+    only_connectors({"fake": "tests.runs.test_retry:AskableSource"})
     AskableSource.asked.clear()
     next(row for row in world.records["Account"] if row["Id"] == "A3")["Name"] = "Mended"
     world.records["Contact"] = [row for row in world.records["Contact"] if row["Id"] != "C1"]

@@ -265,6 +265,7 @@ def pids(host: Host) -> set[int]:
     return {process.pid for process in host.processes()}
 
 
+@pytest.mark.long
 @pytest.mark.processes
 def test_frozen_clusters_are_replaced(host: Host) -> None:
     """Three ways to freeze: everything stopped; the lock of one queue, then of the other, lost with its holder.
