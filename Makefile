@@ -11,7 +11,7 @@ BENCH_STAMP := $(BENCH_VENV)/.installed
 # What is imported is compiled once, and not by each of the hundreds of processes that tests start.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help setup demo test coverage check format lint types layers migrations bench lock clean
+.PHONY: help setup demo test collected coverage check format lint types layers migrations bench lock clean
 
 help:  ## Show the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -28,10 +28,15 @@ demo: setup  ## Run a migration of generated data and keep the site up until Ctr
 	@$(BIN)/python manage.py demo $(ARGS)
 
 # Neighbours share what a module sets up, and whoever is done takes from the others' ends.
-PYTEST := POLARS_MAX_THREADS=1 $(BIN)/python -m pytest -n 3 --dist worksteal
+PYTEST := POLARS_MAX_THREADS=1 $(BIN)/python -m pytest -n 4 --dist worksteal
 
-test: check  ## Check, then run every test
+test: setup  ## Check, then run every test
+	@$(MAKE) --no-print-directory -j 5 check collected
 	@$(PYTEST) $(ARGS)
+
+# Beside the type checker, which keeps one core busy: every process of the tests finds them compiled.
+collected: setup
+	@$(BIN)/python -m pytest --collect-only > .collected.log 2>&1 || { cat .collected.log; exit 1; }
 
 coverage: setup  ## Run every test and report which lines and branches none of them reached (a third slower)
 	@$(PYTEST) --cov --cov-report=term:skip-covered $(ARGS)
@@ -69,4 +74,4 @@ lock:  ## Compile requirements*.in into pinned requirements*.txt
 	@$(BIN)/uv pip compile --quiet --python-version 3.11 --no-header --no-annotate requirements-bench.in -o requirements-bench.txt
 
 clean:  ## Remove what setup and runs made
-	rm -rf $(VENV) $(BENCH_VENV) .lint-imports.log var .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage htmlcov
+	rm -rf $(VENV) $(BENCH_VENV) .lint-imports.log .collected.log var .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage htmlcov

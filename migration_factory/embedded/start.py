@@ -46,6 +46,8 @@ DISPOSABLE = """\
 # A server whose data nobody will miss after a power cut: tests. A killed server still loses nothing.
 fsync = off
 full_page_writes = off
+# Little is in it, and every table that is dropped looks through all buffers.
+shared_buffers = 128MB
 """
 
 
