@@ -16,12 +16,12 @@ import hypothesis
 import psutil
 import psycopg
 import pytest
+import zeep
 from django.conf import settings
 from django.core.management.commands import flush
 from django.db import connection
 from django.db.backends.postgresql.operations import DatabaseOperations
 from psycopg import sql
-from simple_salesforce import metadata
 
 from connectors import registry
 from migration_factory import embedded
@@ -123,7 +123,7 @@ def django_db_setup(django_db_setup: None) -> Iterator[None]:
 def read_once() -> Iterator[None]:
     """What is the same in every test, and asked for by hundreds of them: which packages bring connectors, and the WSDL
     that simple-salesforce has every client read anew, a third of a second each time."""
-    client: Any = metadata.Client
+    client: Any = zeep.Client
     wsdls: dict[str, Any] = {}
 
     def client_with_wsdl(path: str, settings: Any) -> Any:
@@ -133,7 +133,7 @@ def read_once() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("connectors.registry.entry_points", cache(entry_points))
-        patch.setattr(metadata, "Client", client_with_wsdl)
+        patch.setattr("simple_salesforce.metadata.Client", client_with_wsdl)
         yield
 
 
