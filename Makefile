@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 STAMP := $(VENV)/.installed
+CHECKS := lint types layers migrations
 # The benchmark's opponent needs packages of its own; they must not change what we pin.
 BENCH_VENV := .venv-bench
 BENCH_STAMP := $(BENCH_VENV)/.installed
@@ -31,7 +32,7 @@ demo: setup  ## Run a migration of generated data and keep the site up until Ctr
 PYTEST := POLARS_MAX_THREADS=1 $(BIN)/python -m pytest -n 4 --dist worksteal
 
 test: setup  ## Check, then run every test
-	@$(MAKE) --no-print-directory -j 5 check collected
+	@$(MAKE) --no-print-directory -j 5 $(CHECKS) collected
 	@$(PYTEST) $(ARGS)
 
 # Beside the type checker, which keeps one core busy: every process of the tests finds them compiled.
@@ -42,7 +43,7 @@ coverage: setup  ## Run every test and report which lines and branches none of t
 	@$(PYTEST) --cov --cov-report=term:skip-covered $(ARGS)
 
 check: setup  ## Format, lint, types, layering, missing migrations
-	@$(MAKE) --no-print-directory -j 4 lint types layers migrations
+	@$(MAKE) --no-print-directory -j 4 $(CHECKS)
 
 format: setup  ## Rewrite the code the way `make check` wants it
 	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format --quiet .

@@ -1,5 +1,6 @@
 """What every test gets: a database server, and no way to the network or to real waiting by accident."""
 
+import gc
 import ipaddress
 import os
 import re
@@ -73,6 +74,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for worker in range(workers)
         for item in (*long[worker::workers], *rest[worker * share : (worker + 1) * share])
     ]
+
+
+def pytest_collection_finish() -> None:
+    """What is loaded by now stays to the end: the collector of cycles need not go through all of it again and again,
+    which took a twentieth of all tests' time."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, *gc.get_threshold()[1:])
 
 
 def _drop_orphaned_databases() -> None:
