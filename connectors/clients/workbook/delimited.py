@@ -53,7 +53,7 @@ def layout(file: BinaryIO, label: str, *, encoding: Encoding | None = None, code
     ``encoding`` is a known result of an earlier look and saves the scan; ``codec`` is a person's choice.
     """
     known = encoding or detect(file, label, codec)
-    text, _ = _records_at(file, known.mark, known, label, line=1)
+    text, _, _ = _records_at(file, known.mark, known, label, line=1)
     if not text.strip():
         raise InputInvalid(f"{label} is empty. Give a file whose first line names the columns.")
     if b"\r" in text and b"\n" not in text:
@@ -76,49 +76,53 @@ def blocks(file: BinaryIO, written: Layout, label: str, *, start: int = 0, line:
     """
     start, line = (start, line) if start else (written.data_offset, written.data_line)
     while True:
-        text, length = _records_at(file, start, written.encoding, label, line=line)
+        text, length, marks = _records_at(file, start, written.encoding, label, line=line)
         if not length:
             return
-        frame = _parse(text, written, label, line)
+        frame = _parse(text, marks, written, label, line)
         lines = text.count(b"\n")
         del text  # as large as what is made of it, and not wanted while that is used
         yield Block(start, start + length, line, frame)
         start, line = start + length, line + lines
 
 
-def _records_at(file: BinaryIO, start: int, encoding: Encoding, label: str, *, line: int) -> tuple[bytes, int]:
-    """Whole records from byte ``start`` on, about ``BLOCK_BYTES`` of them: as UTF-8, and their raw length."""
+def _records_at(file: BinaryIO, start: int, encoding: Encoding, label: str, *, line: int) -> tuple[bytes, int, int]:
+    """Whole records from byte ``start`` on, about ``BLOCK_BYTES`` of them: as UTF-8, their raw length, and how many
+    quotation marks they have."""
     wanted = BLOCK_BYTES
     while True:
         file.seek(start)
         raw = file.read(wanted)
         final = len(raw) < wanted
         text = encoding.to_utf8(raw, final=final, label=label)
-        end = _last_record_end(text)
-        if final and text.count(b'"', end) % 2 == 0:
-            return text, len(raw)
+        end, marks = _last_record_end(text)
+        more = text.count(b'"', end) if final else 0
+        if final and more % 2 == 0:
+            return text, len(raw), marks + more
         if end and not final:
-            return text[:end], encoding.raw_length(text[:end])
+            text = text[:end]
+            return text, encoding.raw_length(text), marks
         if final or wanted >= MAX_RECORD_BYTES:
             raise _endless_record(text[end:], label, line + text.count(b"\n", 0, end), whole=final)
         wanted *= 2
 
 
-def _last_record_end(text: bytes) -> int:
-    """Where the last whole record of ``text`` ends: after a newline with an even number of quotes before it.
+def _last_record_end(text: bytes) -> tuple[int, int]:
+    """Where the last whole record of ``text`` ends: after a newline with an even number of quotes before it, which is
+    told as well.
 
-    0 where there is none, or none near: no genuine cell has ``_CELL_LINES`` lines with quotes in them.
+    Both are 0 where there is none, or none near: no genuine cell has ``_CELL_LINES`` lines with quotes in them.
     """
     end = text.rfind(b"\n") + 1
     quotes = text.count(b'"', 0, end)
     for _ in range(_CELL_LINES):
         if quotes % 2 == 0:
-            return end
+            return end, quotes
         last = text.rfind(b'"', 0, end)
         earlier = text.rfind(b"\n", 0, last) + 1
         quotes -= text.count(b'"', earlier, end)
         end = earlier
-    return 0
+    return 0, 0
 
 
 def _endless_record(text: bytes, label: str, line: int, *, whole: bool) -> InputInvalid:
@@ -181,9 +185,9 @@ def _columns(cells: list[str], label: str) -> tuple[str, ...]:
     return names
 
 
-def _parse(text: bytes, written: Layout, label: str, line: int) -> pl.DataFrame:
+def _parse(text: bytes, marks: int, written: Layout, label: str, line: int) -> pl.DataFrame:
     try:
-        frame = _fast(text, written)
+        frame = _fast(text, marks, written)
     except pl.exceptions.PolarsError:
         frame = None
     if frame is None:
@@ -191,8 +195,9 @@ def _parse(text: bytes, written: Layout, label: str, line: int) -> pl.DataFrame:
     return _without_blank_records(frame)
 
 
-def _fast(text: bytes, written: Layout) -> pl.DataFrame | None:
-    """What Polars makes of the records, or None where the count of bytes does not prove it right.
+def _fast(text: bytes, marks: int, written: Layout) -> pl.DataFrame | None:
+    """What Polars makes of the records, which have so many quotation ``marks``, or None where the count of bytes does
+    not prove it right.
 
     Polars refuses rows that are too long and fills up those that are too short, so as many bytes as the
     frame needs mean that every row had its cells. Lone carriage returns, which only some programs
@@ -214,7 +219,6 @@ def _fast(text: bytes, written: Layout) -> pl.DataFrame | None:
     whole = len(text) + (not text.endswith(b"\n"))
     rest = whole - _sum(frame, pl.all().str.len_bytes()) - frame.height * frame.width  # a delimiter or newline a cell
     rest -= returns - (_sum(frame, pl.all().str.count_matches("\r", literal=True)) if returns else 0)
-    marks = text.count(b'"')
     if not marks:
         return frame if not rest else None
     inside = 0
