@@ -76,3 +76,4 @@ lock:  ## Compile requirements*.in into pinned requirements*.txt
 
 clean:  ## Remove what setup and runs made
 	rm -rf $(VENV) $(BENCH_VENV) .lint-imports.log .collected.log var .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage htmlcov
+	find . -name __pycache__ -prune -exec rm -rf {} +

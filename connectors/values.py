@@ -192,11 +192,25 @@ def _text(value: object) -> str | None:
         return "true" if value else "false"
     if isinstance(value, int | float | Decimal):
         return _plain_text(str(value))
-    return orjson.dumps(value, default=_nested).decode()
+    try:
+        return orjson.dumps(value, default=_nested).decode()
+    except orjson.JSONEncodeError:  # an integer of more than 64 bits
+        return orjson.dumps(_without_long_integers(value), default=_nested).decode()
+
+
+def _without_long_integers(value: object) -> object:
+    if isinstance(value, Mapping):
+        return {name: _without_long_integers(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_without_long_integers(each) for each in value]
+    if isinstance(value, int) and not -(2**63) <= value < 2**64:
+        return _nested(value)
+    return value
 
 
 def _nested(value: object) -> float | str:
-    """A fraction inside nested JSON: a number where that is exact, else its digits as text."""
+    """A number inside nested JSON that its writer does not take: a number where a float is exact, else its digits as
+    text."""
     number = float(str(value))
     return number if Decimal(repr(number)) == value else str(value)
 

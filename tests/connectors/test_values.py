@@ -79,6 +79,14 @@ def test_json_fractions_beyond_a_float_stay_exact() -> None:
     )
 
 
+def test_integers_of_more_than_64_bits_inside_nested_json() -> None:
+    record = {"in": [{"exact": 2 * 10**19, "not": 2 * 10**19 + 1, "deep": {"far": -(10**400)}, "most": 2**64 - 1}]}
+    (text,) = values.records_to_frame([record], ["in"])["in"]
+    assert json.loads(text) == [
+        {"exact": 2e19, "not": "20000000000000000001", "deep": {"far": f"-1{'0' * 400}"}, "most": 2**64 - 1}
+    ]
+
+
 @given(
     st.lists(
         st.from_regex(r"-?(0|[1-9][0-9]{0,19})(\.[0-9]{1,20})?([eE][+-]?[0-9]{1,2})?", fullmatch=True),
