@@ -120,7 +120,7 @@ def check(world: World, project: Project, run: Run) -> None:
 
 
 @pytest.mark.long
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=15)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25)
 @given(parent=parents, child=children, page_size=st.integers(1, 5), seed=st.integers(0, 2**32))
 def test_every_world_lands_exactly_whatever_fails_on_the_way(
     *, db: None, fakes: None, parent: dict[int, Any], child: dict[int, Any], page_size: int, seed: int
